@@ -1,0 +1,55 @@
+// Every limit of smelt, with unit and reason. Nothing that grows is without one.
+#pragma once
+
+#define KIB(n) ((size_t)(n) << 10)
+#define MIB(n) ((size_t)(n) << 20)
+#define GIB(n) ((uint64_t)(n) << 30)
+
+enum {
+    // HTTP
+    HTTP_HEADER_BYTES_MAX = 32 << 10, // all headers of a request; AWS clients stay under 8 KiB
+    HTTP_HEADERS_MAX = 100,           // header lines of a request
+    HTTP_QUERY_PARAMETERS_MAX = 2000, // Query protocol: 10 entries x 10 attributes x ~6 parameters
+    HTTP_CONNECTIONS_MAX = 12000,     // per role; 5,000 idle long polls and slow clients must fit
+    HTTP_IDLE_TIMEOUT_S = 75,         // keep-alive without a request; clients' own are 60 s
+    HTTP_CLIENT_CONNECTIONS_MAX = 64, // outgoing, per role
+
+    // SQS (Amazon's quotas; see docs/protocol.md)
+    SQS_MESSAGE_BYTES_MAX = 1 << 20,      // body + attributes of a message, and of a batch
+    SQS_REQUEST_BYTES_MAX = 7 << 20,      // HTTP body: 1 MiB of bytes escaped as \uXXXX or %XX
+    SQS_BATCH_MAX = 10,
+    SQS_WAIT_S_MAX = 20,
+    SQS_VISIBILITY_S_MAX = 43200,
+    SQS_QUEUES_MAX = 10000,
+    SQS_INFLIGHT_MAX = 120000, // per queue
+
+    // S3
+    S3_KEY_BYTES_MAX = 1024,
+    S3_METADATA_BYTES_MAX = 2048,
+    S3_LIST_MAX = 1000,      // keys per listing page
+    S3_INLINE_BYTES_MAX = 4096, // bodies up to this stay in the index: one sync instead of three
+
+    // Pictures
+    IMAGE_BYTES_MAX = 32 << 20,      // encoded picture; a 100 MP JPEG at high quality is ~30 MB
+    IMAGE_SIDE_MAX = 16384,          // pixels; more than any camera
+    IMAGE_PIXELS_MAX = 100 * 1000 * 1000, // 300 MB decoded as RGB: what one child may use
+    IMAGE_SCANS_MAX = 100,           // progressive JPEG scans: each costs a pass over the picture
+
+    // Models
+    MODEL_RANK_MAX = 8,
+    MODEL_NODES_MAX = 100000,
+    MODEL_LABELS_MAX = 100000,
+    TOP_K_MAX = 100,
+
+    // Worker
+    WORKER_CHILDREN_MAX = 1024,
+    WORKER_VISIBILITY_S = 60, // short: a dead host's jobs come back soon; extended at a third
+    WORKER_JOB_S_MAX = 30,    // a job that computes longer is hung: its child is killed
+
+    // Gateway
+    GATEWAY_WAIT_S_MAX = 30,
+};
+
+#define SQS_RECEIVE_COUNT_MAX 3 // default maxReceiveCount of smelt's own jobs queue
+#define S3_OBJECT_BYTES_MAX GIB(5)
+#define MODEL_FILE_BYTES_MAX GIB(2)

@@ -1,0 +1,183 @@
+#include "base/text.h"
+
+#include <string.h>
+
+// Length of the well-formed UTF-8 sequence at s, its code point in *out; 0 if there is none.
+static size_t utf8_next(const uint8_t *s, size_t len, uint32_t *out)
+{
+    static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    if (n == 0 || n > len)
+        return 0;
+    uint32_t c = n == 1 ? s[0] : s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    if (c < smallest[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        return 0;
+    *out = c;
+    return n;
+}
+
+bool utf8_valid(struct span s)
+{
+    for (size_t i = 0; i < s.len;) {
+        uint32_t c;
+        size_t n = utf8_next((const uint8_t *)s.data + i, s.len - i, &c);
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+bool utf8_xml_valid(struct span s)
+{
+    for (size_t i = 0; i < s.len;) {
+        uint32_t c;
+        size_t n = utf8_next((const uint8_t *)s.data + i, s.len - i, &c);
+        if (n == 0 || c == 0xfffe || c == 0xffff)
+            return false;
+        if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+static bool is_unreserved(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '~';
+}
+
+void url_encode(struct span s, bool keep_slash, struct buf *out)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        if (is_unreserved(c) || (keep_slash && c == '/')) {
+            buf_add_char(out, c);
+        } else {
+            uint8_t byte = (uint8_t)c;
+            char escape[3] = {'%', digits[byte >> 4], digits[byte & 15]};
+            buf_add(out, escape, 3);
+        }
+    }
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+bool url_decode(struct span s, bool plus_is_space, struct buf *out)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        if (c == '+' && plus_is_space) {
+            buf_add_char(out, ' ');
+        } else if (c == '%') {
+            if (s.len - i < 3)
+                return false;
+            int high = hex_digit(s.data[i + 1]), low = hex_digit(s.data[i + 2]);
+            if (high < 0 || low < 0)
+                return false;
+            buf_add_char(out, (char)(high << 4 | low));
+            i += 2;
+        } else {
+            buf_add_char(out, c);
+        }
+    }
+    return true;
+}
+
+void xml_escape(struct span s, struct buf *out)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        const char *entity = c == '&'    ? "&amp;"
+                             : c == '<'  ? "&lt;"
+                             : c == '>'  ? "&gt;"
+                             : c == '"'  ? "&quot;"
+                             : c == '\r' ? "&#13;"
+                                         : NULL;
+        bool control = (uint8_t)c < 0x20 && c != '\t' && c != '\n' && c != '\r';
+        if (entity == NULL && !control)
+            continue;
+        buf_add(out, s.data + from, i - from);
+        if (entity != NULL)
+            buf_add_text(out, entity);
+        else
+            buf_printf(out, "&#%d;", (uint8_t)c);
+        from = i + 1;
+    }
+    buf_add(out, s.data + from, s.len - from);
+}
+
+void json_escape(struct span s, struct buf *out)
+{
+    buf_add_char(out, '"');
+    size_t from = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = (uint8_t)s.data[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        buf_add(out, s.data + from, i - from);
+        from = i + 1;
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c == '\n')
+            buf_add_text(out, "\\n");
+        else if (c == '\r')
+            buf_add_text(out, "\\r");
+        else if (c == '\t')
+            buf_add_text(out, "\\t");
+        else
+            buf_printf(out, "\\u%04x", c);
+    }
+    buf_add(out, s.data + from, s.len - from);
+    buf_add_char(out, '"');
+}
+
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { LEN_MAX = 63 };
+    size_t row[LEN_MAX + 1];
+    size_t a_len = strlen(a), b_len = strlen(b);
+    if (a_len > LEN_MAX || b_len > LEN_MAX)
+        return LEN_MAX;
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            size_t change = diagonal + (a[i - 1] != b[j - 1]);
+            size_t best = row[j] + 1 < row[j - 1] + 1 ? row[j] + 1 : row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = change < best ? change : best;
+        }
+    }
+    return row[b_len];
+}
+
+const char *nearest_name(const char *name, const char *const *candidates)
+{
+    const char *best = NULL;
+    size_t best_distance = 4;
+    for (; *candidates != NULL; candidates++) {
+        size_t distance = edit_distance(name, *candidates);
+        if (distance < best_distance && distance < strlen(name)) {
+            best = *candidates;
+            best_distance = distance;
+        }
+    }
+    return best;
+}

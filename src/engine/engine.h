@@ -1,0 +1,51 @@
+// The engine: an ONNX network made ready once, run many times on one thread.
+//
+// Life: engine_load (reads, checks, folds, fuses, lays out, packs: everything that can be done
+// before a picture comes) → fork as often as wanted → engine_context_new in each process (the
+// arena: the only private memory) → engine_run, which allocates nothing.
+//
+// A struct engine is read-only after loading: processes forked from its owner share its pages.
+#pragma once
+
+#include "base/buf.h"
+
+#include <stdatomic.h>
+
+struct engine;
+struct engine_context;
+
+enum { ENGINE_RANK_MAX = 8 };
+
+struct engine_shape {
+    int rank;
+    int64_t dims[ENGINE_RANK_MAX]; // the batch dimension is fixed to 1
+};
+
+// Reads an ONNX file. Errors: ERR_NOT_FOUND, ERR_FORMAT (truncated, lying: what and where),
+// ERR_UNSUPPORTED (names the operator, its node and the opset), ERR_LIMIT.
+enum err engine_load(const char *onnx_path, struct engine **out, struct error *error) MUST_CHECK;
+void engine_free(struct engine *e); // NULL allowed; after its contexts
+
+const struct engine_shape *engine_input_shape(const struct engine *e);  // e.g. {4, {1,3,299,299}}
+const struct engine_shape *engine_output_shape(const struct engine *e); // e.g. {2, {1,1000}}
+size_t engine_input_floats(const struct engine *e);
+size_t engine_output_floats(const struct engine *e);
+double engine_gflop(const struct engine *e);        // multiply and add counted as two, one picture
+size_t engine_weight_bytes(const struct engine *e); // packed weights, shared by all processes
+size_t engine_arena_bytes(const struct engine *e);  // private memory of one context
+
+// ERR_NOMEM only.
+enum err engine_context_new(const struct engine *e, struct engine_context **out,
+                            struct error *error) MUST_CHECK;
+void engine_context_free(struct engine_context *c);
+
+// One picture: input in the model's own layout (engine_input_shape), output likewise.
+// Between layers *cancel (may be NULL) is looked at and, when deadline_ms > 0, the monotonic clock
+// (base/clock.h): ERR_CANCELLED, ERR_TIMEOUT. Allocates nothing.
+enum err engine_run(struct engine_context *c, const float *input, float *output,
+                    const atomic_int *cancel, int64_t deadline_ms, struct error *error) MUST_CHECK;
+
+// The same through the plain C kernels, unfused, in the file's own order: the oracle of the tests.
+// Allocates as it likes; slow.
+enum err engine_run_reference(const char *onnx_path, const float *input, float *output,
+                              struct error *error) MUST_CHECK;

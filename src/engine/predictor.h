@@ -1,0 +1,44 @@
+// Predictor: package + engine + pictures = predictions. What a child of the worker runs for a job.
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/package.h"
+
+struct predictor;
+
+struct prediction {
+    int index;
+    float score;
+};
+
+struct prediction_group {
+    float score;
+    bool present;
+};
+
+struct prediction_result {
+    struct prediction *top; // [top_count], best first; owned by the predictor, until its next run
+    size_t top_count;
+    struct prediction_group *groups; // [package group_count], likewise
+    int width, height;               // of the picture, after orientation
+    int64_t decode_us, infer_us;     // decode includes resize and scaling
+};
+
+// Loads and packs. To be called once, before any fork.
+enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
+                        struct error *error) MUST_CHECK;
+void predictor_free(struct predictor *p);
+const struct package *predictor_package(const struct predictor *p);
+const struct engine *predictor_engine(const struct predictor *p);
+
+// Makes this process's own context (arena, tensors) and runs once on a grey picture. After the fork.
+enum err predictor_prepare(struct predictor *p, struct error *error) MUST_CHECK;
+
+// ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED: the picture's fault, final. ERR_TIMEOUT, ERR_CANCELLED.
+enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
+                       int64_t deadline_ms, struct prediction_result *out,
+                       struct error *error) MUST_CHECK;
+
+// {"predictions":[{"label","index","score"}…],"groups":{"dog":{"present":true,"score":0.97}}}
+void predictor_write_json(const struct predictor *p, const struct prediction_result *r,
+                          struct buf *out);
