@@ -1,0 +1,101 @@
+// HTTP/1.1 server on libmicrohttpd, inside a role's event loop: one thread, no locks.
+//
+// A request's way: on_head (headers are there: refuse, buffer or stream the body) → on_body for each
+// piece when streaming → on_request (all is there) → http_reply*, at once or any time later → on_done.
+// Between on_request and the reply the connection is suspended; its descriptor is watched, and
+// when the client hangs up http_request_on_hangup's callback runs: then nothing can be replied, and
+// on_done follows. Replies made before on_request (in on_head) close the connection.
+//
+// Refused before the role sees it (clear one-line text body, connection closed): malformed requests,
+// too many or too large headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400).
+#pragma once
+
+#include "base/arena.h"
+#include "base/loop.h"
+
+struct http_server;
+struct http_request;
+
+struct http_header {
+    struct span name; // as received; compare with span_is_nocase
+    struct span value;
+};
+
+enum http_body {
+    HTTP_BODY_BUFFER, // collected up to body_limit_bytes; above: http_server answers 413 by on_too_large
+    HTTP_BODY_STREAM, // on_body gets the pieces
+};
+
+struct http_handlers {
+    void *ctx;
+    // Decides what happens to the body. May call http_reply (refusal); the return value is then
+    // ignored. May set r->body_limit_bytes (default: config) and r->user.
+    enum http_body (*on_head)(void *ctx, struct http_request *r);
+    // A piece of a streamed body, valid during the call. Not called again after a reply.
+    void (*on_body)(void *ctx, struct http_request *r, struct span piece);
+    // The request is whole (r->body for buffered ones).
+    void (*on_request)(void *ctx, struct http_request *r);
+    // The buffered body is over its limit: reply in the role's own form.
+    void (*on_too_large)(void *ctx, struct http_request *r);
+    // The request ends: replied and sent, or the client went away. Release what r->user owns. The
+    // request and its arena are gone afterwards. Called exactly once per on_head.
+    void (*on_done)(void *ctx, struct http_request *r);
+};
+
+struct http_server_config {
+    const char *listen;      // "127.0.0.1:9324", "[::1]:0"; port 0: any free one
+    size_t body_limit_bytes; // default for buffered bodies
+    int connections_max;     // 0: HTTP_CONNECTIONS_MAX
+    int idle_timeout_s;      // 0: HTTP_IDLE_TIMEOUT_S; also for senders that stall in mid-request
+};
+
+struct http_request {
+    const char *method;      // "GET"
+    struct span target_path; // raw, as on the wire: percent-encoded, without the query
+    struct span query;       // raw, without '?'; empty if none
+    const struct http_header *headers;
+    size_t header_count;
+    struct span body;        // buffered mode, after on_request
+    size_t body_limit_bytes; // may be changed in on_head
+    int64_t content_length;  // -1: none given (chunked or no body)
+    struct arena arena;      // lives as long as the request
+    void *user;              // the role's
+    int64_t started_us;      // monotonic, when the head was complete
+    char peer[64];           // "127.0.0.1", for logs
+    char id[37];             // request id (UUID), for replies and logs
+    struct http_server *server;
+};
+
+// ERR_BUSY with "port 9324 on 127.0.0.1 is in use; stop what uses it or pass --sqs-listen …" (the
+// caller adds the option's name by fail_context).
+enum err http_server_new(struct loop *loop, const struct http_server_config *config,
+                         const struct http_handlers *handlers, struct http_server **out,
+                         struct error *error) MUST_CHECK;
+int http_server_port(const struct http_server *s);
+void http_server_stop_accepting(struct http_server *s);  // drain: no new connections or requests
+int http_server_connections(const struct http_server *s); // open ones, for drain and metrics
+void http_server_free(struct http_server *s);             // ends what is still open
+
+// Value of a header (first one), empty span if absent.
+struct span http_request_header(const struct http_request *r, const char *name);
+// Decoded value of a query parameter (arena); false if absent or badly escaped. name is decoded too.
+bool http_request_query(struct http_request *r, const char *name, struct span *value);
+
+// Replies. Exactly one per request; from the loop's thread. headers are copied, as is body. Content-Length,
+// Date and Connection are set by the server. HEAD replies drop the body but keep Content-Length.
+void http_reply(struct http_request *r, int status, const struct http_header *headers,
+                size_t header_count, struct span body);
+// Takes the buffer's memory: no copy. b is empty afterwards.
+void http_reply_buf(struct http_request *r, int status, const struct http_header *headers,
+                    size_t header_count, struct buf *b);
+// Sends length bytes of fd from offset (sendfile). Takes fd.
+void http_reply_fd(struct http_request *r, int status, const struct http_header *headers,
+                   size_t header_count, int fd, uint64_t offset, uint64_t length);
+// HEAD of an object: status, headers and this Content-Length, no body.
+void http_reply_head(struct http_request *r, int status, const struct http_header *headers,
+                     size_t header_count, uint64_t content_length);
+bool http_request_replied(const struct http_request *r);
+
+// fn is called (once) if the client hangs up before the reply. Default: nothing but on_done.
+void http_request_on_hangup(struct http_request *r, void (*fn)(void *ctx, struct http_request *r),
+                            void *ctx);

@@ -1,0 +1,66 @@
+// The job message and the job's result: one encoder and one decoder for gateway, worker and tools.
+// Contracts: docs/protocol.md. Pure.
+#pragma once
+
+#include "base/arena.h"
+
+enum { JOB_ID_BYTES_MAX = 128, JOB_NAME_BYTES_MAX = 128 };
+
+// What a queue message asks for.
+enum job_kind {
+    JOB_NATIVE,      // our message: {"v":1,"id","model","input":{"bucket","key"},"reply_to","submitted_at","expires_at"}
+    JOB_S3_EVENT,    // one object of an S3 event notification (a message may hold several)
+    JOB_PLAIN,       // {"ImagePath":"s3://bucket/key","ImageId":"…"}
+};
+
+struct job {
+    enum job_kind kind;
+    const char *id;      // [A-Za-z0-9_.-]{1,128}; S3 events: derived from bucket, key and sequencer/eTag; arena
+    const char *model;   // "" : the pool's default
+    const char *bucket, *key; // decoded
+    const char *reply_to;     // queue URL, "" none. Only URLs of the configured endpoint are used.
+    int64_t submitted_ms;     // wall clock; 0 unknown
+    int64_t expires_ms;       // wall clock; 0 never
+};
+
+// Decodes a message body into 0..n jobs (0: an S3 test event; acknowledge it). ERR_FORMAT: says what is wrong
+// with the message. SNS-wrapped events are unwrapped. Everything is in the arena.
+enum err job_decode(struct span message, struct arena *arena, struct job **jobs, size_t *count,
+                    struct error *error) MUST_CHECK;
+void job_encode(const struct job *job, struct buf *out);
+bool job_id_valid(struct span id);
+void job_id_make(char out[37]); // random
+
+enum job_status { JOB_QUEUED, JOB_SUCCEEDED, JOB_FAILED, JOB_EXPIRED, JOB_CANCELLED };
+const char *job_status_name(enum job_status s); // "queued" …
+bool job_status_parse(struct span text, enum job_status *out);
+
+struct job_timing { // ms; -1: not known
+    double queued, fetched, decoded, inferred, total;
+};
+
+// The result object results/ID.json and the reply message have this one form:
+// {"id","status","model","model_sha256","result":{…}|"error":{"code","message"},"timing_ms":{…},
+//  "input":{"bucket","key"},"attempts":N,"submitted_at","finished_at"}
+struct job_result {
+    const char *id;
+    enum job_status status;
+    const char *model, *model_sha256;
+    struct span result_json; // an object as text, when succeeded: {"predictions":[…],"groups":{…}}
+    const char *error_code, *error_message; // when not
+    struct job_timing timing;
+    const char *bucket, *key;
+    int attempts;
+    int64_t submitted_ms, finished_ms;
+};
+void job_result_encode(const struct job_result *r, struct buf *out);
+enum err job_result_decode(struct span text, struct arena *arena, struct job_result *out,
+                           struct error *error) MUST_CHECK;
+
+// Names of the contract.
+#define JOB_BUCKET "smelt"
+#define JOB_QUEUE "smelt-jobs"
+#define JOB_DLQ "smelt-jobs-dlq"
+#define JOB_REPLIES_PREFIX "smelt-replies-"
+#define JOB_INBOX_PREFIX "inbox/"
+#define JOB_RESULTS_PREFIX "results/"
