@@ -37,6 +37,9 @@ PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldnnl \
 CFLAGS  := -std=c17 -D_GNU_SOURCE -Isrc $(OPT_$(V)) $(HARD) $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodlopen -Wl,--as-needed $(OPT_$(V))
 LDLIBS   = $(PKG_LIBS) -lpthread -lm
+# VERBOSE=1 shows whole command lines
+Q := $(if $(VERBOSE),,@)
+say = @$(if $(VERBOSE),:,printf '  %-5s %s\n' $(1) $(patsubst build/%,%,$@))
 
 SRC  := $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c src/$(l)/*.S))
 OBJ   = $(patsubst src/%,$(B)/%.o,$(1))
@@ -57,10 +60,12 @@ smelt: $(B)/smelt
 endif
 
 $(B)/smelt: $(B)/main.o $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $(B)/main.o $(LINK) $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(B)/main.o $(LINK) $(LDLIBS)
 $(B)/main.o: src/main.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
 define LAYER
 $(B)/lib$(1).a: $(call OBJ,$(wildcard src/$(1)/*.c src/$(1)/*.S)) $(EXTRA_OBJ_$(1))
@@ -74,31 +79,37 @@ $(foreach l,$(LAYERS),$(eval $(call LAYER,$(l))))
 
 $(GEN)/onnx.pb-c.c: /usr/include/onnx/onnx.proto
 	@mkdir -p $(GEN)
-	protoc-c --c_out=$(GEN) -I/usr/include/onnx $<
+	$(call say,GEN)
+	$(Q)protoc-c --c_out=$(GEN) -I/usr/include/onnx $<
 $(GEN)/onnx.pb-c.h: $(GEN)/onnx.pb-c.c
 $(B)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=c17 $(OPT_$(V)) $(HARD) -w -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) -std=c17 $(OPT_$(V)) $(HARD) -w -c -o $@ $<
 $(call OBJ,$(wildcard src/engine/*.c)): CFLAGS += -isystem $(GEN)
 $(call OBJ,$(wildcard src/engine/*.c)): | $(GEN)/onnx.pb-c.h
 
 $(B)/%.c.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/%.S.o: src/%.S
 	@mkdir -p $(@D)
-	$(CC) $(OPT_$(V)) -Iweb -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(OPT_$(V)) -Iweb -c -o $@ $<
 $(B)/gateway/page_assets.S.o: $(wildcard web/*)
 
 $(B)/unit/%: tests/unit/%.c $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) -isystem $(GEN) -Itests/unit $(LDFLAGS) -o $@ $< $(LINK) \
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -isystem $(GEN) -Itests/unit $(LDFLAGS) -o $@ $< $(LINK) \
 	    $(shell pkg-config --libs check) $(LDLIBS)
 
 # With V=fuzz each target is a libFuzzer program; with any other V it replays files given by name.
 $(B)/fuzz/%: fuzz/%.c fuzz/replay.c $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) -isystem $(GEN) $(LDFLAGS) -o $@ $< \
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -isystem $(GEN) $(LDFLAGS) -o $@ $< \
 	    $(if $(filter fuzz,$(V)),-fsanitize=fuzzer,fuzz/replay.c) $(LINK) $(LDLIBS)
 
 deps:

@@ -1,0 +1,229 @@
+#include "cli/options.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int find(const struct options *o, const char *name, size_t len)
+{
+    for (int i = 0; o->table[i].name != NULL; i++)
+        if (strlen(o->table[i].name) == len && strncmp(o->table[i].name, name, len) == 0)
+            return i;
+    return -1;
+}
+
+static void set(struct options *o, int i, const char *value, const char *source)
+{
+    o->values[i] = value;
+    o->sources[i] = source;
+}
+
+static void environment_name(const char *name, char *out, size_t out_size)
+{
+    size_t n = (size_t)snprintf(out, out_size, "SMELT_%s", name);
+    for (size_t i = 0; i < n && i < out_size; i++)
+        out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
+}
+
+static void print_help(const struct options *o, const char *usage, const char *about)
+{
+    printf("usage: %s\n\n%s\n\noptions:\n", usage, about);
+    for (const struct option *t = o->table; t->name != NULL; t++) {
+        if (t->help == NULL)
+            continue;
+        char left[64], variable[64];
+        snprintf(left, sizeof left, "--%s%s%s", t->name, t->value != NULL ? " " : "",
+                 t->value != NULL ? t->value : "");
+        environment_name(t->name, variable, sizeof variable);
+        printf("  %-28s %s", left, t->help);
+        if (t->fallback != NULL && t->value != NULL)
+            printf(" (default %s)", t->fallback);
+        printf("\n");
+    }
+    printf("  %-28s %s\n  %-28s %s\n", "--config FILE", "options from an INI file: name = value",
+           "--help", "this text");
+    printf("\nEvery option can also be set by an environment variable: --sqs-listen is SMELT_SQS_LISTEN.\n");
+}
+
+static int usage_error(const struct options *o, const char *usage, const char *name, size_t len)
+{
+    const char *names[OPTIONS_MAX + 3];
+    size_t count = 0;
+    for (const struct option *t = o->table; t->name != NULL; t++)
+        if (t->help != NULL)
+            names[count++] = t->name;
+    names[count++] = "help";
+    names[count++] = "config";
+    names[count] = NULL;
+    char given[64];
+    snprintf(given, sizeof given, "%.*s", (int)(len < 63 ? len : 63), name);
+    const char *near = nearest_name(given, names);
+    if (near != NULL)
+        fprintf(stderr, "smelt: unknown option --%s; did you mean --%s?\n", given, near);
+    else
+        fprintf(stderr, "smelt: unknown option --%s; `%.40s… --help` lists them\n", given, usage);
+    return 2;
+}
+
+static int read_config(struct options *o, const char *path)
+{
+    struct error error;
+    if (file_read(path, KIB(256), &o->config, &error) != OK) {
+        fprintf(stderr, "smelt: config file: %s\n", error.msg);
+        return 2;
+    }
+    int number = 0;
+    for (char *line = o->config.data, *next; line != NULL; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        number++;
+        struct span value, name = span_cut(span_from(line), '=', &value);
+        bool has_value = strchr(line, '=') != NULL;
+        name = span_trim(name);
+        if (name.len > 0 && name.data[name.len - 1] == '\r')
+            name.len--;
+        if (name.len == 0 || name.data[0] == '#' || name.data[0] == ';' || name.data[0] == '[')
+            continue;
+        int i = find(o, name.data, name.len);
+        if (i < 0 || !has_value) {
+            fprintf(stderr, "smelt: %s:%d: %s '%.*s'\n", path, number,
+                    i < 0 ? "unknown option" : "no '=' after", (int)name.len, name.data);
+            return 2;
+        }
+        value = span_trim(value);
+        while (value.len > 0 && (value.data[value.len - 1] == '\r' || value.data[value.len - 1] == ' '))
+            value.len--;
+        char *text = (char *)(uintptr_t)value.data;
+        text[value.len] = '\0';
+        set(o, i, text, "config");
+    }
+    return -1;
+}
+
+// The value of --config, or NULL.
+static const char *config_path(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            return argv[i + 1];
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            return argv[i] + 9;
+    }
+    return getenv("SMELT_CONFIG");
+}
+
+// Handles argv[*i], which starts with "--". Returns -1 to go on.
+static int read_flag(struct options *o, const char *usage, int argc, char **argv, int *i)
+{
+    const char *name = argv[*i] + 2, *equals = strchr(name, '=');
+    size_t len = equals != NULL ? (size_t)(equals - name) : strlen(name);
+    bool is_config = len == 6 && strncmp(name, "config", 6) == 0;
+    int k = is_config ? -1 : find(o, name, len);
+    if (k < 0 && !is_config)
+        return usage_error(o, usage, name, len);
+    if (!is_config && o->table[k].value == NULL) {
+        set(o, k, equals != NULL ? equals + 1 : "1", "flag");
+        return -1;
+    }
+    const char *value = equals != NULL ? equals + 1 : *i + 1 < argc ? argv[++*i] : NULL;
+    if (value == NULL) {
+        fprintf(stderr, "smelt: --%.*s needs a value\n", (int)len, name);
+        return 2;
+    }
+    if (!is_config)
+        set(o, k, value, "flag");
+    return -1;
+}
+
+int options_parse(struct options *o, const struct option *table, const char *usage, const char *about,
+                  int argc, char **argv)
+{
+    *o = (struct options){.table = table};
+    for (int i = 0; table[i].name != NULL; i++) {
+        CHECK(i < OPTIONS_MAX);
+        set(o, i, table[i].fallback, "default");
+    }
+    const char *path = config_path(argc, argv);
+    int code = path != NULL ? read_config(o, path) : -1;
+    if (code >= 0)
+        return code;
+    for (int i = 0; table[i].name != NULL; i++) {
+        char variable[64];
+        environment_name(table[i].name, variable, sizeof variable);
+        const char *value = getenv(variable);
+        if (value != NULL)
+            set(o, i, value, "environment");
+    }
+    o->arguments = argv; // filled from the front: never ahead of the reading place
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help(o, usage, about);
+            return 0;
+        }
+        if (strcmp(argv[i], "--") == 0) {
+            while (++i < argc)
+                o->arguments[o->argument_count++] = argv[i];
+        } else if (strncmp(argv[i], "--", 2) == 0) {
+            code = read_flag(o, usage, argc, argv, &i);
+            if (code >= 0)
+                return code;
+        } else if (argv[i][0] == '-' && argv[i][1] != '\0') {
+            return usage_error(o, usage, argv[i] + 1, strlen(argv[i] + 1));
+        } else {
+            o->arguments[o->argument_count++] = argv[i];
+        }
+    }
+    return -1;
+}
+
+void options_release(struct options *o)
+{
+    buf_release(&o->config);
+}
+
+static int index_of(const struct options *o, const char *name)
+{
+    int i = find(o, name, strlen(name));
+    CHECK(i >= 0);
+    return i;
+}
+
+const char *options_get(const struct options *o, const char *name)
+{
+    return o->values[index_of(o, name)];
+}
+
+bool options_on(const struct options *o, const char *name)
+{
+    const char *value = options_get(o, name);
+    return value != NULL && (strcmp(value, "1") == 0 || strcmp(value, "true") == 0 ||
+                             strcmp(value, "yes") == 0 || strcmp(value, "on") == 0);
+}
+
+bool options_given(const struct options *o, const char *name)
+{
+    return strcmp(o->sources[index_of(o, name)], "default") != 0;
+}
+
+bool options_int(const struct options *o, const char *name, long min, long max, long *out)
+{
+    const char *text = options_get(o, name);
+    char *end = NULL;
+    errno = 0;
+    long value = text != NULL ? strtol(text, &end, 10) : 0;
+    if (text == NULL || end == text || *end != '\0' || errno != 0 || value < min || value > max) {
+        fprintf(stderr, "smelt: --%s must be a number from %ld to %ld, not '%s'\n", name, min, max,
+                text != NULL ? text : "");
+        return false;
+    }
+    *out = value;
+    return true;
+}

@@ -1,0 +1,39 @@
+// Options of a command, from one table: defaults < config file (INI) < environment < flags.
+//
+// Flags: --name VALUE or --name=VALUE; --name alone for switches; "--" ends them. An unknown option is an
+// error that names the nearest. --help and --config FILE are understood everywhere.
+#pragma once
+
+#include "base/buf.h"
+
+struct option {
+    const char *name;     // "sqs-listen": --sqs-listen, SMELT_SQS_LISTEN, and `sqs-listen = …` in the file
+    const char *value;    // what the help calls the value, "ADDR:PORT"; NULL: a switch (value "1" when given)
+    const char *fallback; // default, may be NULL; shown in the help
+    const char *help;     // one line; NULL: internal, not shown
+};
+
+enum { OPTIONS_MAX = 48, OPTION_ARGUMENTS_MAX = 4096 };
+
+struct options {
+    const struct option *table; // ends with name NULL
+    const char *values[OPTIONS_MAX];
+    const char *sources[OPTIONS_MAX]; // "default", "config", "environment", "flag"
+    char **arguments;                 // what is not an option; points into argv
+    int argument_count;
+    struct buf config; // the file's text: values point into it
+};
+
+// usage: "smelt predict [options] FILE…"; about: a sentence or more, for --help.
+// Returns -1 to go on, else the exit code (0 after --help, 2 after a usage error; both were printed).
+int options_parse(struct options *o, const struct option *table, const char *usage, const char *about,
+                  int argc, char **argv);
+void options_release(struct options *o);
+
+// name must be in the table (CHECK). NULL if not given and without default.
+const char *options_get(const struct options *o, const char *name);
+bool options_on(const struct options *o, const char *name); // switch: "1", "true", "yes", "on"
+bool options_given(const struct options *o, const char *name); // not from the default
+// A whole number in [min, max]; else prints "--workers must be a number from 1 to 1024, not 'x'" and
+// returns false.
+bool options_int(const struct options *o, const char *name, long min, long max, long *out);
