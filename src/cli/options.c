@@ -52,6 +52,15 @@ static void print_help(const struct options *o, const char *usage, const char *a
     printf("\nEvery option can also be set by an environment variable: --sqs-listen is SMELT_SQS_LISTEN.\n");
 }
 
+// "smelt predict [options] FILE…" -> the length of "smelt predict"
+static int command_length(const char *usage)
+{
+    const char *space = strchr(usage, ' ');
+    if (space != NULL)
+        space = strchr(space + 1, ' ');
+    return space != NULL ? (int)(space - usage) : (int)strlen(usage);
+}
+
 static int usage_error(const struct options *o, const char *usage, const char *name, size_t len)
 {
     const char *names[OPTIONS_MAX + 3];
@@ -68,7 +77,8 @@ static int usage_error(const struct options *o, const char *usage, const char *n
     if (near != NULL)
         fprintf(stderr, "smelt: unknown option --%s; did you mean --%s?\n", given, near);
     else
-        fprintf(stderr, "smelt: unknown option --%s; `%.40s… --help` lists them\n", given, usage);
+        fprintf(stderr, "smelt: unknown option --%s; `%.*s --help` lists them\n", given,
+                command_length(usage), usage);
     return 2;
 }
 

@@ -1,0 +1,67 @@
+#include "base/text.h"
+
+#include "suite.h"
+
+static bool valid(const char *s) { return utf8_valid(span_from(s)); }
+static bool xml_valid(const char *s) { return utf8_xml_valid(span_from(s)); }
+
+START_TEST(utf8_accepts_only_well_formed)
+{
+    ck_assert(valid("plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x90\xb6"));
+    ck_assert(!valid("\xc0\x80") && !valid("\xe0\x80\x80"));     // overlong
+    ck_assert(!valid("\xed\xa0\x80"));                           // surrogate
+    ck_assert(!valid("\xf4\x90\x80\x80") && !valid("\xff"));     // above U+10FFFF
+    ck_assert(!valid("\xe2\x82") && !valid("\x80") && !valid("\xc3x")); // torn
+}
+END_TEST
+
+START_TEST(xml_characters_are_those_of_sqs)
+{
+    ck_assert(xml_valid("tab\t nl\n cr\r \xef\xbf\xbd \xf0\x90\x80\x80"));
+    ck_assert(!xml_valid("\x01") && !xml_valid("\x1f") && !xml_valid("\x0b"));
+    ck_assert(!xml_valid("\xef\xbf\xbe") && !xml_valid("\xef\xbf\xbf"));
+}
+END_TEST
+
+START_TEST(urls_encode_and_decode)
+{
+    AUTO_BUF struct buf b = {0};
+    url_encode(SPAN("a b/\xc3\xa9~-_.+"), true, &b);
+    ck_assert_str_eq(b.data, "a%20b/%C3%A9~-_.%2B");
+    buf_clear(&b);
+    url_encode(SPAN("a/b"), false, &b);
+    ck_assert_str_eq(b.data, "a%2Fb");
+    buf_clear(&b);
+    ck_assert(url_decode(SPAN("a+b%20%c3%A9"), true, &b));
+    ck_assert_str_eq(b.data, "a b \xc3\xa9");
+    buf_clear(&b);
+    ck_assert(url_decode(SPAN("a+b"), false, &b));
+    ck_assert_str_eq(b.data, "a+b");
+    ck_assert(!url_decode(SPAN("%"), false, &b) && !url_decode(SPAN("%4"), false, &b) &&
+              !url_decode(SPAN("%zz"), false, &b));
+}
+END_TEST
+
+START_TEST(xml_and_json_are_escaped)
+{
+    AUTO_BUF struct buf b = {0};
+    xml_escape(SPAN("<a b=\"c\">&\r\n\x01"), &b);
+    ck_assert_str_eq(b.data, "&lt;a b=&quot;c&quot;&gt;&amp;&#13;\n&#1;");
+    buf_clear(&b);
+    json_escape(SPAN("q\" b\\ \n\r\t\x01 \xc3\xa9"), &b);
+    ck_assert_str_eq(b.data, "\"q\\\" b\\\\ \\n\\r\\t\\u0001 \xc3\xa9\"");
+}
+END_TEST
+
+START_TEST(nearest_name_finds_slips_and_nothing_else)
+{
+    static const char *const names[] = {"workers", "model", "data", NULL};
+    ck_assert_str_eq(nearest_name("worker", names), "workers");
+    ck_assert_str_eq(nearest_name("modle", names), "model");
+    ck_assert_ptr_null(nearest_name("completely-else", names));
+    ck_assert_ptr_null(nearest_name("x", names));
+}
+END_TEST
+
+SUITE_MAIN("text", utf8_accepts_only_well_formed, xml_characters_are_those_of_sqs,
+           urls_encode_and_decode, xml_and_json_are_escaped, nearest_name_finds_slips_and_nothing_else)
