@@ -4,7 +4,13 @@
 
 #include "base/arena.h"
 
-enum { JOB_ID_BYTES_MAX = 128, JOB_NAME_BYTES_MAX = 128 };
+enum {
+    JOB_ID_BYTES_MAX = 128,
+    JOB_NAME_BYTES_MAX = 128,
+    JOB_URL_BYTES_MAX = 512,  // reply_to: a queue URL; names are at most 80, hosts at most 253
+    JOB_RECORDS_MAX = 1000,   // objects in one S3 event; Amazon sends 1, batches stay below 100
+    JOB_RESULT_BYTES_MAX = 1 << 20, // a result object or reply
+};
 
 // What a queue message asks for.
 enum job_kind {
@@ -24,7 +30,9 @@ struct job {
 };
 
 // Decodes a message body into 0..n jobs (0: an S3 test event; acknowledge it). ERR_FORMAT: says what is wrong
-// with the message. SNS-wrapped events are unwrapped. Everything is in the arena.
+// with the message; if its id could be read, *count is 1 and (*jobs)->id holds it (the other strings
+// are ""), so that the failure can be published; else *count is 0. SNS-wrapped events are unwrapped;
+// deleted objects in events are left out. Everything is in the arena.
 enum err job_decode(struct span message, struct arena *arena, struct job **jobs, size_t *count,
                     struct error *error) MUST_CHECK;
 void job_encode(const struct job *job, struct buf *out);
