@@ -181,6 +181,15 @@ void loop_hook_add(struct loop *loop, struct turn_hook *hook, bool (*fn)(void *c
     *end = hook;
 }
 
+void loop_hook_remove(struct loop *loop, struct turn_hook *hook)
+{
+    for (struct turn_hook **at = &loop->hooks; *at != NULL; at = &(*at)->next)
+        if (*at == hook) {
+            *at = hook->next;
+            return;
+        }
+}
+
 static int wait_ms(const struct loop *loop, bool more_work)
 {
     if (more_work)

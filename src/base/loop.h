@@ -47,7 +47,7 @@ void loop_timer_set(struct loop *loop, struct timer *t, int64_t at_ms, void (*fn
 void loop_timer_cancel(struct loop *loop, struct timer *t); // not set: nothing happens
 
 // A hook runs at the end of every turn, before the loop waits again: group commit belongs here.
-// Caller's storage; hooks run in the order of adding and cannot be removed.
+// Caller's storage; hooks run in the order of adding. Remove outside of hooks only.
 // Returns true when it made work for another turn (the loop then does not wait).
 struct turn_hook {
     bool (*fn)(void *ctx);
@@ -55,6 +55,7 @@ struct turn_hook {
     struct turn_hook *next;
 };
 void loop_hook_add(struct loop *loop, struct turn_hook *hook, bool (*fn)(void *ctx), void *ctx);
+void loop_hook_remove(struct loop *loop, struct turn_hook *hook); // not added: nothing happens
 
 // Calls fn in the loop when one of SIGTERM, SIGINT, SIGHUP, SIGCHLD arrives (signalfd; the signals
 // are blocked in this thread from now on, so start threads afterwards). signals: 0-terminated.

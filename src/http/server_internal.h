@@ -1,0 +1,87 @@
+// Inside of the HTTP server: what server.c (sockets, turns) and request.c (a request's way) share.
+#pragma once
+
+#include "http/server.h"
+
+#include <microhttpd.h>
+
+enum {
+    HEAD_BYTES_MAX = 20 << 10,   // request line + headers; the rest of a connection's
+                                 // HTTP_HEADER_BYTES_MAX is for their index and the reply's head
+    HEADERS_INLINE = 24,         // more than AWS clients send; others go to the arena
+    TARGET_INLINE_BYTES = 512,
+    BODY_RESERVE_BYTES = 1 << 20, // a Content-Length is believed up to here before bytes come
+    KEEP_DISCARD_BYTES = 256 << 10, // a refused body up to this is read so that the connection stays
+    DISCARD_BYTES_MAX = 64 << 20, // else the reply goes out at once and up to this is read, so that a
+                                  // client that is still sending sees the reply, not a reset
+    REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones
+};
+
+// An open connection (MHD's socket context).
+struct conn {
+    struct conn *prev, *next;
+    struct http_server *server;
+    int fd;
+    bool in_request; // between the request line and the end of the reply
+    char peer[64];
+};
+
+struct request {
+    struct http_request pub; // first: the role's pointer is ours
+    struct request *prev, *next; // all that live; next also links the spare ones
+    struct MHD_Connection *mhd;
+    struct conn *conn;
+    struct buf body_buf;
+    struct MHD_Response *reply; // waits for its turn
+    int reply_status;
+    enum http_body mode;
+    uint64_t discarded_bytes;
+    void (*hangup_fn)(void *ctx, struct http_request *r);
+    void *hangup_ctx;
+    struct watch watch;  // of the suspended connection
+    bool in_head;        // the first call for this request is running
+    bool head_checked;
+    bool role_knows;     // on_head was called, on_done will be
+    bool has_body;
+    bool expects_continue;
+    bool whole;          // all of the body is here
+    bool suspended;
+    bool gone;           // the client hung up
+    bool replied;        // the role replied
+    bool sent_raw;       // the reply went out around MHD; what comes in is discarded
+    // below: not cleared between requests
+    struct http_header headers_inline[HEADERS_INLINE];
+    char target_inline[TARGET_INLINE_BYTES];
+};
+
+struct http_server {
+    struct loop *loop;
+    struct http_handlers handlers;
+    struct MHD_Daemon *daemon;
+    struct watch daemon_watch, listen_watch;
+    struct timer daemon_timer, accept_timer;
+    struct turn_hook hook;
+    int listen_fd;
+    int port;
+    int connections_max;
+    size_t body_limit_bytes;
+    struct conn conns;        // list head
+    struct request requests;  // list head
+    struct request *spare;
+    int spare_count;
+    int connections;
+    bool run_pending; // MHD has something to do without a new event
+    bool draining;
+    char id_prefix[25]; // "xxxxxxxx-xxxx-4xxx-8xxx-"
+    uint64_t id_next;
+};
+
+// --- request.c, called by MHD ---
+void *request_begin(void *cls, const char *uri, struct MHD_Connection *mhd);
+enum MHD_Result request_advance(void *cls, struct MHD_Connection *mhd, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *data_bytes, void **context);
+void request_end(void *cls, struct MHD_Connection *mhd, void **context,
+                 enum MHD_RequestTerminationCode why);
+// Wakes a suspended request, whose client is to be sent away.
+void request_abandon(struct request *r);
