@@ -61,7 +61,8 @@ void *request_begin(void *cls, const char *uri, struct MHD_Connection *mhd)
     r->conn->in_request = true;
     r->pub.server = s;
     size_t len = uri != NULL ? strlen(uri) : 0;
-    char *target = len < TARGET_INLINE_BYTES ? r->target_inline : arena_alloc(&r->pub.arena, len + 1);
+    char *target =
+        len < TARGET_INLINE_BYTES ? r->target_inline : arena_alloc(&r->pub.arena, len + 1);
     if (len > 0)
         memcpy(target, uri, len);
     target[len] = '\0';
@@ -167,7 +168,8 @@ static const char *read_target(struct request *r)
         target = slash != NULL ? (struct span){slash, target.len - (size_t)(slash - target.data)}
                                : SPAN("/");
     }
-    if (!span_starts(target, "/") && !(span_is(target, "*") && strcmp(r->pub.method, "OPTIONS") == 0))
+    if (!span_starts(target, "/") &&
+        !(span_is(target, "*") && strcmp(r->pub.method, "OPTIONS") == 0))
         return "the request's target does not start with '/'";
     r->pub.target_path = span_cut(target, '?', &r->pub.query);
     return NULL;
@@ -226,8 +228,8 @@ static enum MHD_Result queue_reply(struct request *r)
 // A request that no role shall see: one clear line, and the connection is closed behind it.
 static enum MHD_Result refuse_head(struct request *r, int status, const char *text)
 {
-    log_event(LOG_DEBUG, "request_refused", "peer=%s status=%d reason=\"%s\"", r->conn->peer, status,
-              text);
+    log_event(LOG_DEBUG, "request_refused", "peer=%s status=%d reason=\"%s\"", r->conn->peer,
+              status, text);
     r->has_body = false; // not to be waited for
     reply_text(r, status, text);
     return queue_reply(r);
@@ -386,7 +388,8 @@ enum MHD_Result request_advance(void *cls, struct MHD_Connection *mhd, const cha
 // --- replies ---
 
 // The reply comes while the client still sends, and more than is worth reading first: MHD cannot
-// reply before the end of the body, so the bytes go to the socket here, and what comes in is dropped.
+// reply before the end of the body, so the bytes go to the socket here, and what comes in is
+// dropped.
 static void send_raw(struct request *r, int status, const struct http_header *headers,
                      size_t header_count, struct span body)
 {

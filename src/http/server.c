@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 enum {
-    ACCEPT_PER_TURN = 64,      // so that a flood of connections does not starve the open ones
-    ACCEPT_RETRY_MS = 200,     // out of descriptors: look again when one closes, or after this
+    ACCEPT_PER_TURN = 64,  // so that a flood of connections does not starve the open ones
+    ACCEPT_RETRY_MS = 200, // out of descriptors: look again when one closes, or after this
     LISTEN_BACKLOG = 4096,
 };
 
@@ -74,7 +74,8 @@ static void accept_resume(struct http_server *s)
     loop_timer_cancel(s->loop, &s->accept_timer);
     if (s->draining || s->listen_watch.active)
         return;
-    if (loop_watch_add(s->loop, &s->listen_watch, s->listen_fd, EPOLLIN, on_listen, s, &error) != OK)
+    if (loop_watch_add(s->loop, &s->listen_watch, s->listen_fd, EPOLLIN, on_listen, s, &error) !=
+        OK)
         log_event(LOG_ERROR, "listen_failed", "port=%d error=\"%s\"", s->port, error.msg);
 }
 
@@ -120,9 +121,10 @@ static void on_listen(void *ctx, uint32_t events)
 
 static void peer_name(const struct sockaddr *address, char *out, size_t out_size)
 {
-    const void *ip = address->sa_family == AF_INET6
-                         ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
-                         : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    const void *ip =
+        address->sa_family == AF_INET6
+            ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
+            : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
     if (inet_ntop(address->sa_family, ip, out, (socklen_t)out_size) == NULL)
         snprintf(out, out_size, "unknown");
 }
@@ -172,7 +174,8 @@ static enum err listen_parse(const char *listen_at, char *host, size_t host_size
     }
     if (len == 0 || len >= host_size || (!brackets && memchr(listen_at, ':', len) != NULL))
         return fail(error, ERR_ARGUMENT, 0,
-                    "'%.100s' is not ADDRESS:PORT (an IPv6 address stands in [brackets])", listen_at);
+                    "'%.100s' is not ADDRESS:PORT (an IPv6 address stands in [brackets])",
+                    listen_at);
     memcpy(host, listen_at, len);
     host[len] = '\0';
     *port = colon + 1;
@@ -184,10 +187,12 @@ static enum err listen_failed(struct error *error, const char *host, const char 
     switch (errno) {
     case EADDRINUSE:
         return fail(error, ERR_BUSY, 0,
-                    "port %s on %s is in use; stop what uses it or choose another port", port, host);
+                    "port %s on %s is in use; stop what uses it or choose another port", port,
+                    host);
     case EACCES:
         return fail(error, ERR_DENIED, 0,
-                    "port %s on %s may not be used by this user; choose one above 1023", port, host);
+                    "port %s on %s may not be used by this user; choose one above 1023", port,
+                    host);
     case EADDRNOTAVAIL:
         return fail(error, ERR_ARGUMENT, 0,
                     "this machine has no address %s; use 127.0.0.1, or 0.0.0.0 for all", host);
@@ -215,9 +220,8 @@ static enum err listen_open(struct http_server *s, const char *listen_at, struct
     freeaddrinfo(found);
     if (!ok)
         return listen_failed(error, host, port);
-    s->port = ntohs(bound.ss_family == AF_INET6
-                        ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
-                        : ((struct sockaddr_in *)(void *)&bound)->sin_port);
+    s->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
+                                                : ((struct sockaddr_in *)(void *)&bound)->sin_port);
     s->listen_fd = fd;
     fd = -1;
     return OK;
@@ -251,7 +255,8 @@ enum err http_server_new(struct loop *loop, const struct http_server_config *con
     s->handlers = *handlers;
     s->listen_fd = -1;
     s->body_limit_bytes = config->body_limit_bytes;
-    s->connections_max = config->connections_max > 0 ? config->connections_max : HTTP_CONNECTIONS_MAX;
+    s->connections_max =
+        config->connections_max > 0 ? config->connections_max : HTTP_CONNECTIONS_MAX;
     s->conns.prev = s->conns.next = &s->conns;
     s->requests.prev = s->requests.next = &s->requests;
     char uuid[37];

@@ -6,15 +6,16 @@
 #include <microhttpd.h>
 
 enum {
-    HEAD_BYTES_MAX = 20 << 10,   // request line + headers; the rest of a connection's
-                                 // HTTP_HEADER_BYTES_MAX is for their index and the reply's head
-    HEADERS_INLINE = 24,         // more than AWS clients send; others go to the arena
+    HEAD_BYTES_MAX = 20 << 10, // request line + headers; the rest of a connection's
+                               // HTTP_HEADER_BYTES_MAX is for their index and the reply's head
+    HEADERS_INLINE = 24,       // more than AWS clients send; others go to the arena
     TARGET_INLINE_BYTES = 512,
     BODY_RESERVE_BYTES = 1 << 20, // a Content-Length is believed up to here before bytes come
-    KEEP_DISCARD_BYTES = 256 << 10, // a refused body up to this is read so that the connection stays
-    DISCARD_BYTES_MAX = 64 << 20, // else the reply goes out at once and up to this is read, so that a
-                                  // client that is still sending sees the reply, not a reset
-    REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones
+    KEEP_DISCARD_BYTES =
+        256 << 10,                // a refused body up to this is read so that the connection stays
+    DISCARD_BYTES_MAX = 64 << 20, // else the reply goes out at once and up to this is read, so that
+                                  // a client that is still sending sees the reply, not a reset
+    REQUESTS_SPARE_MAX = 256, // freed requests kept for the next ones
 };
 
 // An open connection (MHD's socket context).
@@ -27,7 +28,7 @@ struct conn {
 };
 
 struct request {
-    struct http_request pub; // first: the role's pointer is ours
+    struct http_request pub;     // first: the role's pointer is ours
     struct request *prev, *next; // all that live; next also links the spare ones
     struct MHD_Connection *mhd;
     struct conn *conn;
@@ -38,17 +39,17 @@ struct request {
     uint64_t discarded_bytes;
     void (*hangup_fn)(void *ctx, struct http_request *r);
     void *hangup_ctx;
-    struct watch watch;  // of the suspended connection
-    bool in_head;        // the first call for this request is running
+    struct watch watch; // of the suspended connection
+    bool in_head;       // the first call for this request is running
     bool head_checked;
-    bool role_knows;     // on_head was called, on_done will be
+    bool role_knows; // on_head was called, on_done will be
     bool has_body;
     bool expects_continue;
-    bool whole;          // all of the body is here
+    bool whole; // all of the body is here
     bool suspended;
-    bool gone;           // the client hung up
-    bool replied;        // the role replied
-    bool sent_raw;       // the reply went out around MHD; what comes in is discarded
+    bool gone;     // the client hung up
+    bool replied;  // the role replied
+    bool sent_raw; // the reply went out around MHD; what comes in is discarded
     // below: not cleared between requests
     struct http_header headers_inline[HEADERS_INLINE];
     char target_inline[TARGET_INLINE_BYTES];
@@ -65,8 +66,8 @@ struct http_server {
     int port;
     int connections_max;
     size_t body_limit_bytes;
-    struct conn conns;        // list head
-    struct request requests;  // list head
+    struct conn conns;       // list head
+    struct request requests; // list head
     struct request *spare;
     int spare_count;
     int connections;

@@ -296,7 +296,8 @@ static void client_refused(struct fixture *f)
     expect_closed(f, "GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n", "does not start with '/'");
     ck_assert_int_eq(f->heads, 0);
     expect(f, "GET http://h/abs?q HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n/abs");
-    expect(f, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", "200 OK");
+    expect(f, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+           "200 OK");
 
     AUTO_BUF struct buf many = {0}, big = {0}, line = {0};
     buf_add_text(&many, "GET / HTTP/1.1\r\nHost: a\r\n");
@@ -330,20 +331,25 @@ static void client_bodies(struct fixture *f)
 {
     expect(f, "POST /echo HTTP/1.1\r\nHost: h\r\nX-In:  v \r\nContent-Length: 5\r\n\r\nhello",
            "X-One: v\r\n");
-    expect(f, "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-              "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
+    expect(f,
+           "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+           "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
            "\r\n\r\nabcdefg");
-    expect(f, "POST /echo HTTP/1.1\r\nHost: h\r\nX-In: v\r\nContent-Length: 0\r\n\r\n", "Length: 0");
+    expect(f, "POST /echo HTTP/1.1\r\nHost: h\r\nX-In: v\r\nContent-Length: 0\r\n\r\n",
+           "Length: 0");
     expect(f, "HEAD /length HTTP/1.1\r\nHost: h\r\n\r\n", "Content-Length: 1234567890123\r\n");
     expect(f, "GET /query?b=1&a+b=%7Bx%7D HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n{x}");
     expect(f, "GET /query?b=1&a+b=%7 HTTP/1.1\r\nHost: h\r\n\r\n", "404");
-    expect_closed(f, "GET /file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "line 0000010\n");
-    expect_closed(f, "GET /file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "line 0099999\n");
+    expect_closed(f, "GET /file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+                  "line 0000010\n");
+    expect_closed(f, "GET /file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+                  "line 0099999\n");
     expect_closed(f, "HEAD /file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "1299870\r\n");
 
     AUTO_BUF struct buf in = {0};
     AUTO_FD int fd = dial(f); // a client that asks first
-    put(fd, "PUT /stream HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3000000\r\n\r\n");
+    put(fd, "PUT /stream HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: "
+            "3000000\r\n\r\n");
     ck_assert(get_until(fd, &in, "100 Continue\r\n\r\n"));
     static char mass[3000000];
     ck_assert_int_eq(send(fd, mass, sizeof mass, MSG_NOSIGNAL), (ssize_t)sizeof mass);
@@ -359,7 +365,8 @@ START_TEST(bodies_both_ways)
 END_TEST
 
 // A client that sends all of a body before it reads: it must find the reply, not a reset.
-static void send_then_read(struct fixture *f, const char *head, size_t body_bytes, const char *wanted)
+static void send_then_read(struct fixture *f, const char *head, size_t body_bytes,
+                           const char *wanted)
 {
     AUTO_BUF struct buf in = {0};
     AUTO_FD int fd = dial(f);
@@ -378,13 +385,15 @@ static void send_then_read(struct fixture *f, const char *head, size_t body_byte
 
 static void client_early(struct fixture *f)
 {
-    expect(f, "PUT /refuse HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n",
-           "\r\n\r\nrefused early");
+    expect(
+        f,
+        "PUT /refuse HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n",
+        "\r\n\r\nrefused early");
     expect(f, "GET /refuse HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\nrefused early");
     send_then_read(f, "PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", 1000,
                    "refused early");
-    send_then_read(f, "PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n", 20000000,
-                   "refused early");
+    send_then_read(f, "PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n",
+                   20000000, "refused early");
     send_then_read(f, "PUT /stream-refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n",
                    20000000, "refused in the middle");
     f->streamed_bytes = 0;
@@ -393,7 +402,8 @@ static void client_early(struct fixture *f)
     send_then_read(f, "PUT /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n", 5000000,
                    "too large, says the role");
     ck_assert_int_eq(f->too_large, 1);
-    expect(f, "PUT /refuse HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "refused early");
+    expect(f, "PUT /refuse HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
+           "refused early");
 
     // the connection stays when the refused body was small
     AUTO_BUF struct buf in = {0};
@@ -570,8 +580,9 @@ static void client_out_of_descriptors(struct fixture *f)
     put(again, "GET /late HTTP/1.1\r\nHost: h\r\n\r\n");
     poll(NULL, 0, 300);
     getrusage(RUSAGE_SELF, &after);
-    ck_assert_int_lt(after.ru_utime.tv_usec + after.ru_stime.tv_usec + 1000000 * after.ru_utime.tv_sec -
-                         before.ru_utime.tv_usec - before.ru_stime.tv_usec,
+    ck_assert_int_lt(after.ru_utime.tv_usec + after.ru_stime.tv_usec +
+                         1000000 * after.ru_utime.tv_sec - before.ru_utime.tv_usec -
+                         before.ru_stime.tv_usec,
                      150000); // 300 ms of waiting, not of spinning
     limit.rlim_cur = 4096;
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -624,8 +635,8 @@ START_TEST(drain)
     ck_assert_int_eq(http_server_new(f.loop, &f.config, &handlers, &f.server, NULL), OK);
     f.port = http_server_port(f.server);
     f.finished_fd = eventfd(0, 0);
-    ck_assert_int_eq(loop_watch_add(f.loop, &f.finished, f.finished_fd, EPOLLIN, on_finished, &f, NULL),
-                     OK);
+    ck_assert_int_eq(
+        loop_watch_add(f.loop, &f.finished, f.finished_fd, EPOLLIN, on_finished, &f, NULL), OK);
     ck_assert_int_eq(pthread_create(&thread, NULL, client_main, &f), 0);
     ck_assert_int_eq(loop_run(f.loop, NULL), OK);
     pthread_join(thread, NULL);
@@ -650,7 +661,8 @@ START_TEST(listen_errors_say_what_to_do)
     config.listen = listen_at;
     ck_assert_int_eq(http_server_new(loop, &config, &none, &b, &error), ERR_BUSY);
     ck_assert_ptr_nonnull(strstr(error.msg, "is in use"));
-    const char *const bad[] = {"", "9324", "127.0.0.1:", "127.0.0.1:70000", ":80", "::1:80", "[::1"};
+    const char *const bad[] = {"",    "9324",   "127.0.0.1:", "127.0.0.1:70000",
+                               ":80", "::1:80", "[::1"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         config.listen = bad[i];
         ck_assert_int_eq(http_server_new(loop, &config, &none, &b, &error), ERR_ARGUMENT);
