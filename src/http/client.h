@@ -30,7 +30,7 @@ struct http_call_spec {
     int connect_timeout_ms; // 0: 3000
     int timeout_ms;         // whole call; 0: 60000
     size_t response_limit_bytes; // 0: 64 MiB; more is ERR_LIMIT
-    // Optional: gets the response's body in pieces instead of having it collected. A non-OK return ends the call.
+    // Optional: gets the body of a 2xx answer in pieces (others are collected). A non-OK return ends the call.
     enum err (*on_body)(void *ctx, struct span piece);
 };
 
@@ -47,7 +47,8 @@ typedef void http_done_fn(void *ctx, const struct http_response *response);
 
 enum err http_client_new(struct loop *loop, const struct http_client_config *config,
                          struct http_client **out, struct error *error) MUST_CHECK;
-void http_client_free(struct http_client *c); // ends running calls: their done is called with ERR_CANCELLED
+// Ends running calls: their done is called with ERR_CANCELLED. Not from inside a callback of this client.
+void http_client_free(struct http_client *c);
 
 // Starts a call; done is called exactly once, later, from the loop (never from inside this call).
 struct http_call *http_client_start(struct http_client *c, const struct http_call_spec *spec,
