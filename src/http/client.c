@@ -435,7 +435,6 @@ static void set_common(struct http_call *call, const struct http_call_spec *spec
 static enum err call_prepare(struct http_call *call, const struct http_call_spec *spec)
 {
     struct url url;
-    AUTO_BUF struct buf host = {0};
     TRY(url_parse(spec->url, &url, &call->failure));
     snprintf(call->place, sizeof call->place, "%s:%d", url.host, url.port);
     curl_easy_setopt(call->easy, CURLOPT_URL, spec->url);
