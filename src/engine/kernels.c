@@ -6,6 +6,7 @@
 #include "engine/kernels_program.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -303,12 +304,37 @@ static void note_last_readers(struct lowering *l)
     l->last_reader[g->output] = INT_MAX;
 }
 
+// Blocks of channels as wide as a vector beat oneDNN's own choice (channels last) by 5 to 15 % where
+// an image is larger than the cache, and tie elsewhere; but channels are then computed in whole
+// blocks. Where that would waste more than it gains, the choice is oneDNN's.
+static int choose_channel_block(const struct graph *g)
+{
+    const double WASTE_MAX = 1.06;
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), wide = dnnl_cpu_isa_avx512_core;
+    int block = (isa & wide) == wide ? 16 : 8;
+    double work = 0, padded_work = 0;
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = &g->nodes[i];
+        if (n->dead || n->op->kind != OP_CONV || n->params.window.groups > 1)
+            continue;
+        const struct engine_shape *k = &node_input(g, n, 1)->shape;
+        const struct engine_shape *y = &node_output(g, n)->shape;
+        double ins = (double)k->dims[1], outs = (double)k->dims[0];
+        double each = (double)shape_count(k) / ins / outs * (double)shape_count(y) / outs;
+        double padded_outs = ceil(outs / block) * block;
+        work += each * ins * outs;
+        padded_work += each * padded_outs * (ins < block ? ins : ceil(ins / block) * block);
+    }
+    return padded_work <= WASTE_MAX * work ? block : 0;
+}
+
 static enum err lower_all(struct lowering *l, struct error *error)
 {
     struct graph *g = l->graph;
     struct program *p = l->program;
     dnnl_memory_desc_t md;
     note_last_readers(l);
+    l->channel_block = choose_channel_block(g);
     TRY(md_plain(&g->values[g->input].t.shape, &md, error));
     TRY(operand_new(l, g->input, 0, &md, &p->input, error));
     for (int i = 0; i < g->node_count; i++) {

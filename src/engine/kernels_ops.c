@@ -169,32 +169,71 @@ static struct window_dims window_dims(const struct window *w, const struct engin
     return d;
 }
 
-enum err lower_conv(struct lowering *l, const struct node *n, struct error *error)
+// The layout of an image tensor that convolutions like best: channels in blocks of a vector.
+static enum err md_blocked(const struct lowering *l, const struct engine_shape *s,
+                           dnnl_memory_desc_t *out, struct error *error)
 {
-    const struct window *w = &n->params.window;
+    static const dnnl_format_tag_t tags[2][SPATIAL_MAX] = {{dnnl_nCw8c, dnnl_nChw8c, dnnl_nCdhw8c},
+                                                           {dnnl_nCw16c, dnnl_nChw16c,
+                                                            dnnl_nCdhw16c}};
+    dnnl_dims_t dims = {0};
+    if (l->channel_block == 0 || s->dims[1] < l->channel_block)
+        return md_any(s, out, error);
+    memcpy(dims, s->dims, (size_t)s->rank * sizeof *dims);
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(out, s->rank, dims, dnnl_f32,
+                                          tags[l->channel_block == 16][s->rank - 3]));
+    return OK;
+}
+
+static bool is_reference(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    return name == NULL || strncmp(name, "ref", 3) == 0;
+}
+
+static enum err describe_conv(struct lowering *l, const struct node *n, bool blocked,
+                              const struct engine_shape *weights_shape,
+                              dnnl_primitive_desc_t *out, struct error *error)
+{
     const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
-    const struct engine_shape *k = &node_input(l->graph, n, 1)->shape;
     const struct engine_shape *y = &node_output(l->graph, n)->shape;
-    dnnl_memory_desc_t src, weights, from, bias, dst;
-    struct window_dims d = window_dims(w, x, y);
-    struct engine_shape grouped = *k, flat = {1, {k->dims[0]}};
-    if (w->groups > 1) {
-        grouped = (struct engine_shape){k->rank + 1, {w->groups, k->dims[0] / w->groups}};
-        for (int i = 1; i < k->rank; i++)
-            grouped.dims[1 + i] = k->dims[i];
-    }
-    TRY(md_any(x, &src, error));
-    TRY(md_any(&grouped, &weights, error));
-    TRY(md_plain(&grouped, &from, error));
-    TRY(md_plain(&flat, &bias, error));
-    TRY(md_any(y, &dst, error));
+    struct window_dims d = window_dims(&n->params.window, x, y);
+    struct engine_shape flat = {1, {y->dims[1]}};
+    dnnl_memory_desc_t src, weights, bias, dst;
     dnnl_convolution_desc_t desc;
+    TRY(blocked ? md_blocked(l, x, &src, error) : md_any(x, &src, error));
+    TRY(blocked ? md_blocked(l, y, &dst, error) : md_any(y, &dst, error));
+    TRY(md_any(weights_shape, &weights, error));
+    TRY(md_plain(&flat, &bias, error));
     DNNL_TRY(dnnl_dilated_convolution_forward_desc_init(
         &desc, dnnl_forward_inference, dnnl_convolution_direct, &src, &weights,
         constant_data(l, n, 2) != NULL ? &bias : NULL, &dst, d.stride, d.dilation, d.before,
         d.after));
-    dnnl_primitive_desc_t pd;
-    TRY(describe(l, n, &desc, &pd, error));
+    return describe(l, n, &desc, out, error);
+}
+
+enum err lower_conv(struct lowering *l, const struct node *n, struct error *error)
+{
+    const struct engine_shape *k = &node_input(l->graph, n, 1)->shape;
+    int64_t groups = n->params.window.groups;
+    struct engine_shape weights = *k;
+    if (groups > 1) {
+        weights = (struct engine_shape){k->rank + 1, {groups, k->dims[0] / groups}};
+        for (int i = 1; i < k->rank; i++)
+            weights.dims[1 + i] = k->dims[i];
+    }
+    dnnl_memory_desc_t from;
+    dnnl_primitive_desc_t pd = NULL;
+    TRY(md_plain(&weights, &from, error));
+    enum err err = describe_conv(l, n, true, &weights, &pd, error);
+    if (err == OK && is_reference(pd)) {
+        dnnl_primitive_desc_destroy(pd);
+        err = ERR_UNSUPPORTED;
+    }
+    if (err == ERR_UNSUPPORTED)
+        err = describe_conv(l, n, false, &weights, &pd, error);
+    TRY(err);
     return emit_weighted(l, n, pd, &from, error);
 }
 

@@ -67,6 +67,7 @@ struct lowering {
     int *buffer_until;      // [buffer_cap] last node that reads something in the buffer
     struct weight *weights;
     size_t weight_count, weight_cap;
+    int channel_block; // images lie as [N][C/block][…][block]; 0: as oneDNN likes best
 };
 
 // ERR_UNSUPPORTED for what oneDNN does not implement, ERR_NOMEM, else ERR_INTERNAL.

@@ -15,7 +15,7 @@ static enum err profile(const struct engine *e, struct engine_context *c, const 
     struct engine_step *best = calloc(count + 1, sizeof *best);
     enum err err = steps != NULL && best != NULL ? OK : ERR_NOMEM;
     int64_t total = 0;
-    for (int run = 0; run < 10 && err == OK; run++) {
+    for (int run = 0; run < 30 && err == OK; run++) {
         err = engine_profile(c, in, out, steps, error);
         for (size_t i = 0; i < count && err == OK; i++)
             if (run == 0 || steps[i].ns < best[i].ns)
