@@ -38,6 +38,11 @@ enum {
     // Models
     MODEL_RANK_MAX = 8,
     MODEL_NODES_MAX = 100000,
+    MODEL_OPSET_MIN = 7,           // before it broadcasting was written differently
+    MODEL_OPSET_MAX = 21,          // what the operator table was checked against
+    MODEL_DEPTH_MAX = 24,          // messages inside messages; a plain graph needs 7
+    MODEL_STEPS_MAX = 16384,       // what is left to compute after folding; ResNet-152 has 160
+    MODEL_ELEMENTS_MAX = 1 << 28,  // of one tensor: 1 GiB of floats
     MODEL_LABELS_MAX = 100000,
     TOP_K_MAX = 100,
 
@@ -53,3 +58,5 @@ enum {
 #define SQS_RECEIVE_COUNT_MAX 3 // default maxReceiveCount of smelt's own jobs queue
 #define S3_OBJECT_BYTES_MAX GIB(5)
 #define MODEL_FILE_BYTES_MAX GIB(2)
+#define MODEL_LOAD_EXTRA_BYTES MIB(256) // memory while loading, beyond twice the file's size
+#define MODEL_GFLOP_MAX 1e5             // one picture; ViT-G is 6e3

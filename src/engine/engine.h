@@ -49,3 +49,13 @@ enum err engine_run(struct engine_context *c, const float *input, float *output,
 // Allocates as it likes; slow.
 enum err engine_run_reference(const char *onnx_path, const float *input, float *output,
                               struct error *error) MUST_CHECK;
+
+// What one step of a loaded model is, for people. Strings: as long as the engine.
+struct engine_step {
+    const char *node, *op, *kernel;
+    int64_t ns; // of this one run
+};
+size_t engine_step_count(const struct engine *e);
+// engine_run with a look at the clock around each step; steps has engine_step_count entries.
+enum err engine_profile(struct engine_context *c, const float *input, float *output,
+                        struct engine_step *steps, struct error *error) MUST_CHECK;

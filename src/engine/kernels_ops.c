@@ -1,0 +1,561 @@
+// What each operator becomes in oneDNN. See kernels_program.h for the tools.
+#include "engine/kernels_program.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static dnnl_alg_kind_t activation_kind(const struct activation *a)
+{
+    switch (a->kind) {
+    case UNARY_RELU:
+    case UNARY_LEAKY_RELU:
+        return dnnl_eltwise_relu;
+    case UNARY_CLIP:
+        return dnnl_eltwise_clip;
+    case UNARY_SIGMOID:
+        return dnnl_eltwise_logistic;
+    case UNARY_HARD_SWISH:
+        return dnnl_eltwise_hardswish;
+    case UNARY_TANH:
+        return dnnl_eltwise_tanh;
+    case UNARY_EXP:
+        return dnnl_eltwise_exp;
+    case UNARY_SQRT:
+        return dnnl_eltwise_sqrt;
+    case UNARY_NEG:
+        return dnnl_eltwise_linear;
+    case UNARY_NONE:
+    case UNARY_HARD_SIGMOID:
+        break;
+    }
+    return dnnl_alg_kind_undef;
+}
+
+bool activation_fuses(const struct activation *a)
+{
+    return activation_kind(a) != dnnl_alg_kind_undef;
+}
+
+static void activation_numbers(const struct activation *a, float *alpha, float *beta)
+{
+    *alpha = a->kind == UNARY_NEG ? -1 : a->kind == UNARY_RELU ? 0 : a->alpha;
+    *beta = a->beta;
+    if (a->kind == UNARY_CLIP) {
+        *alpha = fmaxf(a->alpha, -FLT_MAX);
+        *beta = fminf(a->beta, FLT_MAX);
+    }
+}
+
+// Attributes of n's primitive: own scratchpad, the sum, the activation.
+static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, struct error *error)
+{
+    dnnl_post_ops_t ops = NULL;
+    dnnl_status_t status = dnnl_primitive_attr_create(out);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success)
+        status = dnnl_post_ops_create(&ops);
+    if (status == dnnl_success && n->sum >= 0)
+        status = dnnl_post_ops_append_sum(ops, 1);
+    if (status == dnnl_success && n->activation.kind != UNARY_NONE) {
+        float alpha, beta;
+        activation_numbers(&n->activation, &alpha, &beta);
+        status =
+            dnnl_post_ops_append_eltwise(ops, 1, activation_kind(&n->activation), alpha, beta);
+    }
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_post_ops(*out, ops);
+    if (ops != NULL)
+        dnnl_post_ops_destroy(ops);
+    return status == dnnl_success ? OK : dnnl_fail(status, "attributes", error);
+}
+
+// A primitive descriptor of n from a descriptor of its operation.
+static enum err describe(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
+                         dnnl_primitive_desc_t *out, struct error *error)
+{
+    dnnl_primitive_attr_t attr;
+    TRY(attributes(n, &attr, error));
+    dnnl_status_t status =
+        dnnl_primitive_desc_create(out, desc, attr, l->program->engine, NULL);
+    dnnl_primitive_attr_destroy(attr);
+    DNNL_TRY(status);
+    return OK;
+}
+
+static const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
+{
+    return dnnl_primitive_desc_query_md(pd, what, 0);
+}
+
+// The place of n's result, whose layout the primitive has chosen: a new one, or that of the value
+// which is added, copied first if somebody else still reads it or it lies otherwise.
+static enum err result_of(struct lowering *l, const struct node *n, const dnnl_memory_desc_t *md,
+                          struct operand *out, struct error *error)
+{
+    if (n->sum < 0)
+        return operand_new(l, n->outputs[0], DNNL_ARG_DST, md, out, error);
+    struct operand sum;
+    TRY(operand_of(l, n->sum, DNNL_ARG_DST, NULL, &sum, error));
+    if (!dnnl_memory_desc_equal(&sum.md, md) || !may_overwrite(l, &sum))
+        TRY(emit_copy(l, &sum, md, &sum, error));
+    *out = sum;
+    out->arg = DNNL_ARG_DST;
+    value_is(l, n->outputs[0], out, md);
+    return OK;
+}
+
+static const float *constant_data(const struct lowering *l, const struct node *n, int input)
+{
+    const struct tensor *t = graph_constant(l->graph, n, input);
+    return t != NULL ? t->data : NULL;
+}
+
+static enum err md_any(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error)
+{
+    dnnl_dims_t dims = {0};
+    memcpy(dims, s->dims, (size_t)s->rank * sizeof *dims);
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(out, s->rank, dims, dnnl_f32, dnnl_format_tag_any));
+    return OK;
+}
+
+// Emits a convolution-like primitive: src, weights, bias, dst.
+static enum err emit_weighted(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
+                              const dnnl_memory_desc_t *weights, struct error *error)
+{
+    struct operand x[4];
+    int count = 3;
+    struct engine_shape s = {1, {0}};
+    const float *bias = constant_data(l, n, 2);
+    enum err err = operand_of(l, n->inputs[0], DNNL_ARG_SRC, query(pd, dnnl_query_src_md), &x[0], error);
+    if (err == OK)
+        err = operand_weight(l, constant_data(l, n, 1), weights, query(pd, dnnl_query_weights_md),
+                             DNNL_ARG_WEIGHTS, &x[1], error);
+    if (err == OK)
+        err = result_of(l, n, query(pd, dnnl_query_dst_md), &x[2], error);
+    if (err == OK && bias != NULL) {
+        dnnl_memory_desc_t md;
+        s.dims[0] = graph_constant(l->graph, n, 2)->shape.dims[0];
+        err = md_plain(&s, &md, error);
+        if (err == OK)
+            err = operand_weight(l, bias, &md, &md, DNNL_ARG_BIAS, &x[count++], error);
+    }
+    if (err != OK) {
+        dnnl_primitive_desc_destroy(pd);
+        return err;
+    }
+    return emit(l, n, pd, x, count, error);
+}
+
+// A window in oneDNN's terms: dilation counts the gaps; what ceil_mode adds is padding behind.
+struct window_dims {
+    dnnl_dims_t kernel, stride, dilation, before, after;
+};
+
+static struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
+                                      const struct engine_shape *y)
+{
+    struct window_dims d = {0};
+    for (int i = 0; i < w->rank; i++) {
+        int64_t reach = (w->kernel[i] - 1) * w->dilation[i] + 1;
+        d.kernel[i] = w->kernel[i];
+        d.stride[i] = w->stride[i];
+        d.dilation[i] = w->dilation[i] - 1;
+        d.before[i] = w->before[i];
+        d.after[i] = (y->dims[2 + i] - 1) * w->stride[i] + reach - x->dims[2 + i] - w->before[i];
+    }
+    return d;
+}
+
+// The layout of an image tensor that convolutions like best: channels in blocks of a vector.
+static enum err md_blocked(const struct lowering *l, const struct engine_shape *s,
+                           dnnl_memory_desc_t *out, struct error *error)
+{
+    static const dnnl_format_tag_t tags[2][SPATIAL_MAX] = {{dnnl_nCw8c, dnnl_nChw8c, dnnl_nCdhw8c},
+                                                           {dnnl_nCw16c, dnnl_nChw16c,
+                                                            dnnl_nCdhw16c}};
+    dnnl_dims_t dims = {0};
+    if (l->channel_block == 0 || s->dims[1] < l->channel_block)
+        return md_any(s, out, error);
+    memcpy(dims, s->dims, (size_t)s->rank * sizeof *dims);
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(out, s->rank, dims, dnnl_f32,
+                                          tags[l->channel_block == 16][s->rank - 3]));
+    return OK;
+}
+
+static bool is_reference(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    return name == NULL || strncmp(name, "ref", 3) == 0;
+}
+
+static enum err describe_conv(struct lowering *l, const struct node *n, bool blocked,
+                              const struct engine_shape *weights_shape,
+                              dnnl_primitive_desc_t *out, struct error *error)
+{
+    const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
+    const struct engine_shape *y = &node_output(l->graph, n)->shape;
+    struct window_dims d = window_dims(&n->params.window, x, y);
+    struct engine_shape flat = {1, {y->dims[1]}};
+    dnnl_memory_desc_t src, weights, bias, dst;
+    dnnl_convolution_desc_t desc;
+    TRY(blocked ? md_blocked(l, x, &src, error) : md_any(x, &src, error));
+    TRY(blocked ? md_blocked(l, y, &dst, error) : md_any(y, &dst, error));
+    TRY(md_any(weights_shape, &weights, error));
+    TRY(md_plain(&flat, &bias, error));
+    DNNL_TRY(dnnl_dilated_convolution_forward_desc_init(
+        &desc, dnnl_forward_inference, dnnl_convolution_direct, &src, &weights,
+        constant_data(l, n, 2) != NULL ? &bias : NULL, &dst, d.stride, d.dilation, d.before,
+        d.after));
+    return describe(l, n, &desc, out, error);
+}
+
+enum err lower_conv(struct lowering *l, const struct node *n, struct error *error)
+{
+    const struct engine_shape *k = &node_input(l->graph, n, 1)->shape;
+    int64_t groups = n->params.window.groups;
+    struct engine_shape weights = *k;
+    if (groups > 1) {
+        weights = (struct engine_shape){k->rank + 1, {groups, k->dims[0] / groups}};
+        for (int i = 1; i < k->rank; i++)
+            weights.dims[1 + i] = k->dims[i];
+    }
+    dnnl_memory_desc_t from;
+    dnnl_primitive_desc_t pd = NULL;
+    TRY(md_plain(&weights, &from, error));
+    enum err err = describe_conv(l, n, true, &weights, &pd, error);
+    if (err == OK && is_reference(pd)) {
+        dnnl_primitive_desc_destroy(pd);
+        err = ERR_UNSUPPORTED;
+    }
+    if (err == ERR_UNSUPPORTED)
+        err = describe_conv(l, n, false, &weights, &pd, error);
+    TRY(err);
+    return emit_weighted(l, n, pd, &from, error);
+}
+
+enum err lower_gemm(struct lowering *l, const struct node *n, struct error *error)
+{
+    const struct tensor *b = graph_constant(l->graph, n, 1), *c = graph_constant(l->graph, n, 2);
+    const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
+    const struct engine_shape *y = &node_output(l->graph, n)->shape;
+    bool bias = n->input_count > 2 && n->inputs[2] >= 0;
+    if (b == NULL || n->params.gemm.transpose_a || n->params.gemm.alpha != 1 ||
+        n->params.gemm.beta != 1 ||
+        (bias && (c == NULL || c->shape.rank != 1 || c->shape.dims[0] != y->dims[1])))
+        return fail(error, ERR_UNSUPPORTED, 0, "an unusual Gemm");
+    int64_t columns = y->dims[1], inner = x->dims[1];
+    dnnl_dims_t dims = {columns, inner}, strides = {inner, 1};
+    dnnl_memory_desc_t src, weights, from, bias_md, dst;
+    if (!n->params.gemm.transpose_b) {
+        strides[0] = 1;
+        strides[1] = columns;
+    }
+    struct engine_shape flat = {1, {columns}};
+    TRY(md_plain(x, &src, error));
+    DNNL_TRY(dnnl_memory_desc_init_by_strides(&from, 2, dims, dnnl_f32, strides));
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(&weights, 2, dims, dnnl_f32, dnnl_format_tag_any));
+    TRY(md_plain(&flat, &bias_md, error));
+    TRY(md_plain(y, &dst, error));
+    dnnl_inner_product_desc_t desc;
+    DNNL_TRY(dnnl_inner_product_forward_desc_init(&desc, dnnl_forward_inference, &src, &weights,
+                                                  bias ? &bias_md : NULL, &dst));
+    dnnl_primitive_desc_t pd;
+    TRY(describe(l, n, &desc, &pd, error));
+    return emit_weighted(l, n, pd, &from, error);
+}
+
+// Value v is x seen in v's own shape. A blocked layout may pass as it is; else row-major does.
+static enum err view_as(struct lowering *l, struct operand *x, int v, struct error *error)
+{
+    const struct engine_shape *s = &l->graph->values[v].t.shape;
+    dnnl_dims_t dims = {1};
+    dnnl_memory_desc_t md;
+    int rank = s->rank > 0 ? s->rank : 1;
+    for (int i = 0; i < s->rank; i++)
+        dims[i] = s->dims[i];
+    if (dnnl_memory_desc_reshape(&md, &x->md, rank, dims) != dnnl_success) {
+        struct engine_shape old = {.rank = x->md.ndims};
+        for (int i = 0; i < old.rank; i++)
+            old.dims[i] = x->md.dims[i];
+        TRY(md_plain(&old, &md, error));
+        TRY(emit_copy(l, x, &md, x, error));
+        TRY(md_plain(s, &md, error));
+    }
+    value_is(l, v, x, &md);
+    return OK;
+}
+
+// Emits a primitive with one source and one result; in place where that is allowed.
+static enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
+                            const struct operand *src, bool in_place, struct error *error)
+{
+    dnnl_primitive_desc_t pd;
+    struct operand x[2] = {*src};
+    TRY(describe(l, n, desc, &pd, error));
+    const dnnl_memory_desc_t *md = query(pd, dnnl_query_dst_md);
+    enum err err = OK;
+    if (in_place && may_overwrite(l, src) && dnnl_memory_desc_equal(md, &src->md)) {
+        x[1] = *src;
+        x[1].arg = DNNL_ARG_DST;
+        value_is(l, n->outputs[0], &x[1], md);
+    } else {
+        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, md, &x[1], error);
+    }
+    if (err != OK) {
+        dnnl_primitive_desc_destroy(pd);
+        return err;
+    }
+    return emit(l, n, pd, x, 2, error);
+}
+
+enum err lower_pool(struct lowering *l, const struct node *n, struct error *error)
+{
+    const struct window *w = &n->params.window;
+    const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
+    const struct engine_shape *y = &node_output(l->graph, n)->shape;
+    struct window_dims d = window_dims(w, x, y);
+    struct operand src;
+    dnnl_memory_desc_t dst;
+    for (int i = 0; i < w->rank; i++)
+        if (w->count_pads && d.after[i] > w->after[i])
+            return fail(error, ERR_UNSUPPORTED, 0, "counts padding beyond its own");
+    dnnl_alg_kind_t kind = n->op->kind == OP_MAX_POOL ? dnnl_pooling_max
+                           : w->count_pads            ? dnnl_pooling_avg_include_padding
+                                                      : dnnl_pooling_avg_exclude_padding;
+    TRY(operand_of(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
+    TRY(md_any(y, &dst, error));
+    dnnl_pooling_v2_desc_t desc;
+    DNNL_TRY(dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference, kind, &src.md, &dst,
+                                               d.stride, d.kernel, d.dilation, d.before, d.after));
+    return emit_simple(l, n, &desc, &src, false, error);
+}
+
+// The mean over all axes behind the channels: a pool whose result loses (or keeps) axes of 1.
+enum err lower_reduce_mean(struct lowering *l, const struct node *n, struct error *error)
+{
+    const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
+    struct engine_shape y = *x;
+    bool spatial = x->rank >= 3 && x->rank <= 2 + SPATIAL_MAX;
+    for (int i = 0; i < x->rank; i++)
+        spatial = spatial && n->params.reduced[i] == (i >= 2);
+    if (!spatial)
+        return fail(error, ERR_UNSUPPORTED, 0, "a mean over other axes");
+    dnnl_dims_t ones = {0}, zeros = {0}, kernel = {0};
+    for (int i = 2; i < x->rank; i++) {
+        kernel[i - 2] = x->dims[i];
+        ones[i - 2] = y.dims[i] = 1;
+    }
+    struct operand src, pooled;
+    dnnl_memory_desc_t dst;
+    TRY(operand_of(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
+    TRY(md_any(&y, &dst, error));
+    dnnl_pooling_v2_desc_t desc;
+    DNNL_TRY(dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference,
+                                               dnnl_pooling_avg_exclude_padding, &src.md, &dst,
+                                               ones, kernel, zeros, zeros, zeros));
+    TRY(emit_simple(l, n, &desc, &src, false, error));
+    TRY(operand_of(l, n->outputs[0], 0, NULL, &pooled, error));
+    return view_as(l, &pooled, n->outputs[0], error);
+}
+
+enum err lower_batch_norm(struct lowering *l, const struct node *n, struct error *error)
+{
+    int64_t channels = node_input(l->graph, n, 0)->shape.dims[1];
+    struct engine_shape flat = {1, {channels}};
+    struct operand x[6];
+    dnnl_memory_desc_t md;
+    dnnl_batch_normalization_desc_t desc;
+    dnnl_primitive_desc_t pd;
+    static const int args[] = {DNNL_ARG_SCALE, DNNL_ARG_SHIFT, DNNL_ARG_MEAN, DNNL_ARG_VARIANCE};
+    TRY(md_plain(&flat, &md, error));
+    TRY(operand_of(l, n->inputs[0], DNNL_ARG_SRC, NULL, &x[0], error));
+    DNNL_TRY(dnnl_batch_normalization_forward_desc_init(
+        &desc, dnnl_forward_inference, &x[0].md, n->params.epsilon,
+        (unsigned)dnnl_use_global_stats | (unsigned)dnnl_use_scale | (unsigned)dnnl_use_shift));
+    TRY(describe(l, n, &desc, &pd, error));
+    enum err err = OK;
+    for (int i = 0; i < 4 && err == OK; i++)
+        err = operand_weight(l, constant_data(l, n, 1 + i), &md, &md, args[i], &x[1 + i], error);
+    if (err == OK && may_overwrite(l, &x[0])) {
+        x[5] = x[0];
+        x[5].arg = DNNL_ARG_DST;
+        value_is(l, n->outputs[0], &x[5], &x[5].md);
+    } else if (err == OK) {
+        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, &x[0].md, &x[5], error);
+    }
+    if (err != OK) {
+        dnnl_primitive_desc_destroy(pd);
+        return err;
+    }
+    return emit(l, n, pd, x, 6, error);
+}
+
+enum err lower_unary(struct lowering *l, const struct node *n, struct error *error)
+{
+    struct operand src;
+    dnnl_eltwise_desc_t desc;
+    float alpha, beta;
+    if (!activation_fuses(&n->params.unary))
+        return fail(error, ERR_UNSUPPORTED, 0, "no such eltwise");
+    activation_numbers(&n->params.unary, &alpha, &beta);
+    TRY(operand_of(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
+    DNNL_TRY(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference,
+                                            activation_kind(&n->params.unary), &src.md, alpha,
+                                            beta));
+    return emit_simple(l, n, &desc, &src, true, error);
+}
+
+// x's layout seen with leading axes of 1 up to `rank`.
+static enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out,
+                          struct error *error)
+{
+    dnnl_dims_t dims;
+    int missing = rank - x->md.ndims;
+    for (int i = 0; i < rank; i++)
+        dims[i] = i < missing ? 1 : x->md.dims[i - missing];
+    DNNL_TRY(dnnl_memory_desc_reshape(out, &x->md, rank, dims));
+    return OK;
+}
+
+enum err lower_binary(struct lowering *l, const struct node *n, struct error *error)
+{
+    static const dnnl_alg_kind_t kinds[] = {[BINARY_ADD] = dnnl_binary_add,
+                                            [BINARY_SUB] = dnnl_binary_sub,
+                                            [BINARY_MUL] = dnnl_binary_mul,
+                                            [BINARY_DIV] = dnnl_binary_div};
+    const struct graph *g = l->graph;
+    const struct engine_shape *y = &node_output(g, n)->shape;
+    bool commutes = n->params.binary == BINARY_ADD || n->params.binary == BINARY_MUL;
+    bool full[2] = {shape_equal(&node_input(g, n, 0)->shape, y),
+                    shape_equal(&node_input(g, n, 1)->shape, y)};
+    // the first source has the shape of the result and is not a constant where there is a choice
+    bool swap = commutes && full[1] && (!full[0] || graph_constant(g, n, 0) != NULL);
+    if ((!full[0] && !swap) || y->rank == 0 || node_output(g, n)->dtype != DTYPE_F32)
+        return fail(error, ERR_UNSUPPORTED, 0, "a broadcast that oneDNN lacks");
+    struct operand x[3];
+    dnnl_binary_desc_t desc;
+    dnnl_primitive_desc_t pd;
+    TRY(operand_of(l, n->inputs[swap ? 1 : 0], DNNL_ARG_SRC_0, NULL, &x[0], error));
+    int other = n->inputs[swap ? 0 : 1];
+    if (full[0] && full[1])
+        TRY(operand_of(l, other, DNNL_ARG_SRC_1, &x[0].md, &x[1], error));
+    else {
+        TRY(operand_plain(l, other, DNNL_ARG_SRC_1, &x[1], error));
+        TRY(with_rank(&x[1], y->rank, &x[1].md, error));
+    }
+    DNNL_TRY(dnnl_binary_desc_init(&desc, kinds[n->params.binary], &x[0].md, &x[1].md, &x[0].md));
+    TRY(describe(l, n, &desc, &pd, error));
+    enum err err = OK;
+    bool apart = x[0].place.where != x[1].place.where || x[0].place.buffer != x[1].place.buffer;
+    if (apart && may_overwrite(l, &x[0])) {
+        x[2] = x[0];
+        x[2].arg = DNNL_ARG_DST;
+        value_is(l, n->outputs[0], &x[2], &x[2].md);
+    } else {
+        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, &x[0].md, &x[2], error);
+    }
+    if (err != OK) {
+        dnnl_primitive_desc_destroy(pd);
+        return err;
+    }
+    return emit(l, n, pd, x, 3, error);
+}
+
+enum err lower_concat(struct lowering *l, const struct node *n, struct error *error)
+{
+    size_t count = (size_t)n->input_count;
+    struct operand *x = calloc(count + 1, sizeof *x);
+    dnnl_memory_desc_t *mds = calloc(count, sizeof *mds);
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    enum err err = x == NULL || mds == NULL ? fail(error, ERR_NOMEM, 0, "no memory") : OK;
+    for (size_t k = 0; k < count && err == OK; k++) {
+        err = operand_of(l, n->inputs[k], DNNL_ARG_MULTIPLE_SRC + (int)k, NULL, &x[k], error);
+        mds[k] = x[k].md;
+    }
+    if (err == OK)
+        err = attributes(n, &attr, error);
+    if (err == OK) {
+        dnnl_status_t status = dnnl_concat_primitive_desc_create(
+            &pd, NULL, (int)count, n->params.axis.begin, mds, attr, l->program->engine);
+        dnnl_primitive_attr_destroy(attr);
+        if (status != dnnl_success)
+            err = dnnl_fail(status, "dnnl_concat_primitive_desc_create", error);
+    }
+    if (err == OK)
+        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, query(pd, dnnl_query_dst_md), &x[count],
+                          error);
+    if (err == OK)
+        err = emit(l, n, pd, x, (int)count + 1, error);
+    else if (pd != NULL)
+        dnnl_primitive_desc_destroy(pd);
+    free(x);
+    free(mds);
+    return err;
+}
+
+enum err lower_matmul(struct lowering *l, const struct node *n, struct error *error)
+{
+    struct operand x[3];
+    dnnl_memory_desc_t dst;
+    dnnl_matmul_desc_t desc;
+    dnnl_primitive_desc_t pd;
+    int rank = node_output(l->graph, n)->shape.rank;
+    TRY(operand_plain(l, n->inputs[0], DNNL_ARG_SRC, &x[0], error));
+    TRY(operand_plain(l, n->inputs[1], DNNL_ARG_WEIGHTS, &x[1], error));
+    TRY(with_rank(&x[0], rank, &x[0].md, error));
+    TRY(with_rank(&x[1], rank, &x[1].md, error));
+    TRY(md_plain(&node_output(l->graph, n)->shape, &dst, error));
+    DNNL_TRY(dnnl_matmul_desc_init(&desc, &x[0].md, &x[1].md, NULL, &dst));
+    TRY(describe(l, n, &desc, &pd, error));
+    enum err err = operand_new(l, n->outputs[0], DNNL_ARG_DST, &dst, &x[2], error);
+    if (err != OK) {
+        dnnl_primitive_desc_destroy(pd);
+        return err;
+    }
+    return emit(l, n, pd, x, 3, error);
+}
+
+enum err lower_softmax(struct lowering *l, const struct node *n, struct error *error)
+{
+    const struct engine_shape *s = &node_output(l->graph, n)->shape;
+    dnnl_dims_t dims = {1, 1, 1}; // before, along and behind the axis
+    for (int i = 0; i < s->rank; i++)
+        dims[i < n->params.axis.begin ? 0 : i < n->params.axis.end ? 1 : 2] *= s->dims[i];
+    struct operand src, result;
+    dnnl_memory_desc_t md;
+    dnnl_softmax_v2_desc_t desc;
+    TRY(operand_plain(l, n->inputs[0], DNNL_ARG_SRC, &src, error));
+    DNNL_TRY(dnnl_memory_desc_init_by_tag(&md, 3, dims, dnnl_f32, dnnl_abc));
+    src.md = md;
+    DNNL_TRY(dnnl_softmax_v2_forward_desc_init(&desc, dnnl_forward_inference,
+                                               dnnl_softmax_accurate, &md, &md, 1));
+    TRY(emit_simple(l, n, &desc, &src, true, error));
+    TRY(operand_of(l, n->outputs[0], 0, NULL, &result, error));
+    return view_as(l, &result, n->outputs[0], error);
+}
+
+enum err lower_reshape(struct lowering *l, const struct node *n, struct error *error)
+{
+    struct operand x;
+    TRY(operand_of(l, n->inputs[0], 0, NULL, &x, error));
+    return view_as(l, &x, n->outputs[0], error);
+}
+
+// No data move: the axes' strides do. Who needs another layout reorders.
+enum err lower_transpose(struct lowering *l, const struct node *n, struct error *error)
+{
+    struct operand x;
+    dnnl_memory_desc_t md;
+    int inverse[DNNL_MAX_NDIMS];
+    TRY(operand_of(l, n->inputs[0], 0, NULL, &x, error));
+    for (int i = 0; i < x.md.ndims; i++)
+        inverse[n->params.permutation[i]] = i;
+    DNNL_TRY(dnnl_memory_desc_permute_axes(&md, &x.md, inverse));
+    value_is(l, n->outputs[0], &x, &md);
+    return OK;
+}

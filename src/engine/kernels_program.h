@@ -1,0 +1,106 @@
+// The inside of a program, shared by kernels.c (building and running) and kernels_ops.c (what each
+// operator becomes). Nobody else includes this.
+#pragma once
+
+#include "engine/kernels.h"
+#include "engine/plan.h"
+
+#include <dnnl.h>
+
+enum where { NOWHERE, IN_ARENA, IN_WEIGHTS };
+
+// Where data lie: in a buffer of the arena, or at an offset of the packed weights.
+struct place {
+    enum where where;
+    int buffer;
+    size_t offset;
+};
+
+// A tensor as a step sees it.
+struct operand {
+    int arg; // DNNL_ARG_…; for plain kernels: input index, or -1 the output
+    struct place place;
+    dnnl_memory_desc_t md;
+    dnnl_memory_t shared; // IN_WEIGHTS: made once, for all contexts
+};
+
+struct step {
+    const char *name, *op, *kernel;
+    dnnl_primitive_t primitive; // NULL: `node`'s plain kernel
+    struct operand *operands;
+    int operand_count;
+    struct node *node;
+    struct tensor *tensors; // [operand_count] shapes for the plain kernel
+};
+
+struct program {
+    struct pool pool; // what steps point to
+    dnnl_engine_t engine;
+    struct step *steps;
+    size_t step_count, step_cap;
+    struct plan_buffer *buffers;
+    size_t buffer_count, buffer_cap;
+    char *weights; // one mapping
+    size_t weight_bytes, arena_bytes;
+    struct operand input, output;
+    size_t input_bytes, output_bytes;
+};
+
+struct weight { // to be packed
+    const float *data;
+    dnnl_memory_desc_t from, to;
+    size_t offset;
+};
+
+struct layout { // of a value
+    dnnl_memory_desc_t md;
+    struct place place;
+};
+
+struct lowering {
+    struct program *program;
+    struct graph *graph;
+    int node;               // being lowered
+    struct layout *layouts; // [value_count]
+    struct layout *copies;  // [value_count] the same in one other layout, if somebody wanted that
+    int *last_reader;       // [value_count] node; INT_MAX for the output, -1: none
+    int *buffer_until;      // [buffer_cap] last node that reads something in the buffer
+    struct weight *weights;
+    size_t weight_count, weight_cap;
+    int channel_block; // images lie as [N][C/block][…][block]; 0: as oneDNN likes best
+};
+
+// ERR_UNSUPPORTED for what oneDNN does not implement, ERR_NOMEM, else ERR_INTERNAL.
+enum err dnnl_fail(dnnl_status_t status, const char *what, struct error *error);
+#define DNNL_TRY(call)                                                                             \
+    do {                                                                                           \
+        dnnl_status_t status_ = (call);                                                            \
+        if (status_ != dnnl_success)                                                               \
+            return dnnl_fail(status_, #call, error);                                               \
+    } while (0)
+
+// Row-major with this shape (a scalar is a tensor of one axis), or with strides of a permutation.
+enum err md_plain(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);
+
+// A tensor in the arena or the weights: value v as it lies (want NULL) or reordered to *want.
+enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                    struct operand *out, struct error *error);
+enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out,
+                       struct error *error);
+// Floats to be packed as md `to`; data must live as long as the graph.
+enum err operand_weight(struct lowering *l, const float *data, const dnnl_memory_desc_t *from,
+                        const dnnl_memory_desc_t *to, int arg, struct operand *out,
+                        struct error *error);
+// A new place for value v with this layout.
+enum err operand_new(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *md,
+                     struct operand *out, struct error *error);
+// Value v lies where x does (in place, or a view).
+void value_is(struct lowering *l, int v, const struct operand *x, const dnnl_memory_desc_t *md);
+// Nobody reads what lies at x after the node being lowered.
+bool may_overwrite(const struct lowering *l, const struct operand *x);
+// Emits a step from a descriptor of an operation; takes over pd. Adds the scratchpad.
+enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
+              const struct operand *operands, int count, struct error *error);
+// Copies x into a new buffer with layout md.
+enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
+                   struct operand *out, struct error *error);

@@ -1,0 +1,16 @@
+// Passes: simplify a graph after graph_infer, before it is lowered. What they do keeps the result
+// (up to rounding). The oracle runs without them. Pure.
+#pragma once
+
+#include "engine/graph.h"
+
+// One walk from input to output; at each node the rules in passes.c, in order:
+//   nothing to do      Identity, Dropout, Reshape to the same shape, Transpose back → gone
+//   Pad                into the padding of a Conv, or of an AveragePool that counts it
+//   BatchNormalization, Mul or Add of constants per channel
+//                      into weights and bias of the Conv or Gemm before them
+//   MatMul by a constant matrix → Gemm
+//   Add of two results into the Conv that makes one of them
+//   activations        into Conv, Gemm, Add, BatchNormalization before them
+// ERR_NOMEM, ERR_LIMIT.
+enum err passes_run(struct graph *g, struct error *error) MUST_CHECK;

@@ -1,0 +1,367 @@
+#include "engine/plain.h"
+
+#include <math.h>
+#include <string.h>
+
+// Walks the elements of a tensor in order while offset follows another tensor's strides.
+struct walk {
+    struct engine_shape shape;
+    int64_t stride[ENGINE_RANK_MAX]; // of the other tensor, per axis of shape
+    int64_t at[ENGINE_RANK_MAX];
+    int64_t offset;
+};
+
+static void walk_next(struct walk *w)
+{
+    for (int i = w->shape.rank - 1; i >= 0; i--) {
+        w->offset += w->stride[i];
+        if (++w->at[i] < w->shape.dims[i])
+            return;
+        w->offset -= w->stride[i] * w->shape.dims[i];
+        w->at[i] = 0;
+    }
+}
+
+// Element strides of a dense tensor.
+static void dense_strides(const struct engine_shape *s, int64_t stride[ENGINE_RANK_MAX])
+{
+    int64_t step = 1;
+    for (int i = s->rank - 1; i >= 0; i--) {
+        stride[i] = step;
+        step *= s->dims[i];
+    }
+}
+
+// A walk over `to` that reads `from` broadcast to it.
+static struct walk walk_broadcast(const struct engine_shape *from, const struct engine_shape *to)
+{
+    struct walk w = {.shape = *to};
+    int64_t stride[ENGINE_RANK_MAX];
+    dense_strides(from, stride);
+    for (int i = 0; i < from->rank; i++)
+        w.stride[to->rank - from->rank + i] = from->dims[i] == 1 ? 0 : stride[i];
+    return w;
+}
+
+// Copies count elements, reading along the walk.
+static void copy_walk(struct walk *w, const struct tensor *in, const struct tensor *out)
+{
+    int64_t count = shape_count(&out->shape);
+    for (int64_t i = 0; i < count; i++, walk_next(w)) {
+        if (in->dtype == DTYPE_F32)
+            ((float *)out->data)[i] = ((const float *)in->data)[w->offset];
+        else
+            ((int64_t *)out->data)[i] = ((const int64_t *)in->data)[w->offset];
+    }
+}
+
+float plain_activate(const struct activation *a, float x)
+{
+    switch (a->kind) {
+    case UNARY_NONE:
+        return x;
+    case UNARY_RELU:
+        return x > 0 ? x : 0;
+    case UNARY_LEAKY_RELU:
+        return x < 0 ? a->alpha * x : x;
+    case UNARY_CLIP:
+        return fminf(fmaxf(x, a->alpha), a->beta);
+    case UNARY_SIGMOID:
+        return 1 / (1 + expf(-x));
+    case UNARY_HARD_SIGMOID:
+        return fminf(fmaxf(a->alpha * x + a->beta, 0), 1);
+    case UNARY_HARD_SWISH:
+        return x * fminf(fmaxf(x / 6 + 0.5f, 0), 1);
+    case UNARY_TANH:
+        return tanhf(x);
+    case UNARY_EXP:
+        return expf(x);
+    case UNARY_SQRT:
+        return sqrtf(x);
+    case UNARY_NEG:
+        return -x;
+    }
+    return x;
+}
+
+void plain_unary(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    int64_t count = shape_count(&out->shape);
+    for (int64_t i = 0; i < count; i++)
+        ((float *)out->data)[i] = plain_activate(&n->params.unary, ((const float *)in->data)[i]);
+}
+
+static float binary_float(enum binary kind, float a, float b)
+{
+    return kind == BINARY_ADD ? a + b : kind == BINARY_SUB ? a - b : kind == BINARY_MUL ? a * b : a / b;
+}
+
+// Wraps on overflow, like the machines that exporters run on; x / 0 is 0.
+static int64_t binary_int(enum binary kind, int64_t a, int64_t b)
+{
+    uint64_t ua = (uint64_t)a, ub = (uint64_t)b;
+    switch (kind) {
+    case BINARY_ADD:
+        return (int64_t)(ua + ub);
+    case BINARY_SUB:
+        return (int64_t)(ua - ub);
+    case BINARY_MUL:
+        return (int64_t)(ua * ub);
+    case BINARY_DIV:
+        return b == 0 ? 0 : b == -1 ? (int64_t)(0 - ua) : a / b;
+    }
+    return 0;
+}
+
+void plain_binary(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    struct walk a = walk_broadcast(&in[0].shape, &out->shape);
+    struct walk b = walk_broadcast(&in[1].shape, &out->shape);
+    int64_t count = shape_count(&out->shape);
+    for (int64_t i = 0; i < count; i++, walk_next(&a), walk_next(&b)) {
+        if (out->dtype == DTYPE_F32)
+            ((float *)out->data)[i] =
+                binary_float(n->params.binary, ((const float *)in[0].data)[a.offset],
+                             ((const float *)in[1].data)[b.offset]);
+        else
+            ((int64_t *)out->data)[i] =
+                binary_int(n->params.binary, ((const int64_t *)in[0].data)[a.offset],
+                           ((const int64_t *)in[1].data)[b.offset]);
+    }
+}
+
+// Toward zero; what does not fit becomes the nearest end of the range, not-a-number 0.
+static int64_t float_to_int(float x)
+{
+    if (isnan(x))
+        return 0;
+    return x >= 0x1p63f ? INT64_MAX : x <= -0x1p63f ? INT64_MIN : (int64_t)x;
+}
+
+void plain_cast(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    int64_t count = shape_count(&out->shape);
+    if (in->dtype == out->dtype) {
+        plain_copy(n, in, out);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (out->dtype == DTYPE_F32)
+            ((float *)out->data)[i] = (float)((const int64_t *)in->data)[i];
+        else
+            ((int64_t *)out->data)[i] = float_to_int(((const float *)in->data)[i]);
+    }
+}
+
+void plain_copy(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    (void)n;
+    memcpy(out->data, in[0].data, (size_t)shape_count(&out->shape) * dtype_bytes(out->dtype));
+}
+
+// y[M][N] = alpha a[M][K] b[K][N] + beta c, a and b possibly stored transposed
+void plain_gemm(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    const float *a = in[0].data, *b = in[1].data;
+    const float *c = n->input_count > 2 ? in[2].data : NULL;
+    float *y = out->data;
+    bool ta = n->params.gemm.transpose_a, tb = n->params.gemm.transpose_b;
+    int64_t rows = out->shape.dims[0], columns = out->shape.dims[1];
+    int64_t inner = in[0].shape.dims[ta ? 0 : 1];
+    struct walk at_c = c != NULL ? walk_broadcast(&in[2].shape, &out->shape) : (struct walk){0};
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < inner; k++)
+                sum += (double)a[ta ? k * rows + i : i * inner + k] *
+                       (double)b[tb ? j * inner + k : k * columns + j];
+            sum *= (double)n->params.gemm.alpha;
+            if (c != NULL) {
+                sum += (double)n->params.gemm.beta * (double)c[at_c.offset];
+                walk_next(&at_c);
+            }
+            *y++ = (float)sum;
+        }
+}
+
+// y[…][M][N] = a[…][M][K] b[…][K][N]; the leading axes broadcast
+void plain_matmul(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    (void)n;
+    int rank = out->shape.rank, ra = in[0].shape.rank, rb = in[1].shape.rank;
+    int64_t rows = out->shape.dims[rank - 2], columns = out->shape.dims[rank - 1];
+    int64_t inner = in[0].shape.dims[ra - 1];
+    struct engine_shape batch = out->shape, batch_a = in[0].shape, batch_b = in[1].shape;
+    batch.rank -= 2;
+    batch_a.rank = ra - 2;
+    batch_b.rank = rb - 2;
+    struct walk at_a = walk_broadcast(&batch_a, &batch), at_b = walk_broadcast(&batch_b, &batch);
+    float *y = out->data;
+    int64_t batches = shape_count(&batch);
+    for (int64_t p = 0; p < batches; p++, walk_next(&at_a), walk_next(&at_b)) {
+        const float *a = (const float *)in[0].data + at_a.offset * rows * inner;
+        const float *b = (const float *)in[1].data + at_b.offset * inner * columns;
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < columns; j++) {
+                double sum = 0;
+                for (int64_t k = 0; k < inner; k++)
+                    sum += (double)a[i * inner + k] * (double)b[k * columns + j];
+                *y++ = (float)sum;
+            }
+    }
+}
+
+void plain_softmax(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    int64_t outer = 1, size = 1, inner = 1;
+    for (int i = 0; i < out->shape.rank; i++)
+        *(i < n->params.axis.begin ? &outer : i < n->params.axis.end ? &size : &inner) *=
+            out->shape.dims[i];
+    for (int64_t p = 0; p < outer * inner; p++) {
+        const float *x = (const float *)in->data + p / inner * size * inner + p % inner;
+        float *y = (float *)out->data + p / inner * size * inner + p % inner;
+        float max = -INFINITY;
+        double sum = 0;
+        for (int64_t i = 0; i < size; i++)
+            max = x[i * inner] > max ? x[i * inner] : max;
+        for (int64_t i = 0; i < size; i++)
+            sum += exp((double)x[i * inner] - (double)max);
+        for (int64_t i = 0; i < size; i++)
+            y[i * inner] = (float)(exp((double)x[i * inner] - (double)max) / sum);
+    }
+}
+
+void plain_reduce_mean(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    // a walk over what is kept, and for each of its places a walk over what is reduced
+    struct walk kept = {0}, reduced = {0};
+    int64_t stride[ENGINE_RANK_MAX];
+    dense_strides(&in->shape, stride);
+    for (int i = 0; i < in->shape.rank; i++) {
+        struct walk *w = n->params.reduced[i] ? &reduced : &kept;
+        w->stride[w->shape.rank] = stride[i];
+        w->shape.dims[w->shape.rank++] = in->shape.dims[i];
+    }
+    int64_t count = shape_count(&reduced.shape), places = shape_count(&kept.shape);
+    for (int64_t i = 0; i < places; i++, walk_next(&kept)) {
+        double sum = 0;
+        for (int64_t k = 0; k < count; k++, walk_next(&reduced))
+            sum += (double)((const float *)in->data)[kept.offset + reduced.offset];
+        ((float *)out->data)[i] = (float)(sum / (double)count);
+    }
+}
+
+void plain_concat(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    int axis = n->params.axis.begin;
+    int64_t outer = 1;
+    for (int i = 0; i < axis; i++)
+        outer *= out->shape.dims[i];
+    size_t row = 0, done = 0; // bytes of one outer element of out; written of it so far
+    if (outer == 0)
+        return;
+    row = (size_t)(shape_count(&out->shape) / outer) * dtype_bytes(out->dtype);
+    for (int k = 0; k < n->input_count; k++) {
+        size_t piece = (size_t)(shape_count(&in[k].shape) / outer) * dtype_bytes(out->dtype);
+        for (int64_t i = 0; i < outer && piece > 0; i++)
+            memcpy((char *)out->data + (size_t)i * row + done,
+                   (const char *)in[k].data + (size_t)i * piece, piece);
+        done += piece;
+    }
+}
+
+void plain_transpose(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    struct walk w = {.shape = out->shape};
+    int64_t stride[ENGINE_RANK_MAX];
+    dense_strides(&in->shape, stride);
+    for (int i = 0; i < out->shape.rank; i++)
+        w.stride[i] = stride[n->params.permutation[i]];
+    copy_walk(&w, in, out);
+}
+
+void plain_pad(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    const int64_t *before = n->params.pad.before;
+    struct walk w = {.shape = out->shape};
+    dense_strides(&in->shape, w.stride);
+    for (int i = 0; i < out->shape.rank; i++)
+        w.offset -= before[i] * w.stride[i];
+    int64_t count = shape_count(&out->shape);
+    for (int64_t i = 0; i < count; i++, walk_next(&w)) {
+        bool inside = true;
+        for (int k = 0; k < out->shape.rank && inside; k++)
+            inside = w.at[k] >= before[k] && w.at[k] < before[k] + in->shape.dims[k];
+        ((float *)out->data)[i] =
+            inside ? ((const float *)in->data)[w.offset] : n->params.pad.value;
+    }
+}
+
+void plain_gather(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    int axis = n->params.axis.begin;
+    int64_t outer = 1, inner = 1, size = in[0].shape.dims[axis];
+    for (int i = 0; i < in[0].shape.rank; i++)
+        *(i < axis ? &outer : &inner) *= i == axis ? 1 : in[0].shape.dims[i];
+    int64_t count = shape_count(&in[1].shape);
+    size_t row = (size_t)inner * dtype_bytes(out->dtype);
+    for (int64_t i = 0; i < outer; i++)
+        for (int64_t k = 0; k < count; k++) {
+            int64_t at = ((const int64_t *)in[1].data)[k];
+            at = at < 0 ? at + size : at;
+            memcpy((char *)out->data + (size_t)(i * count + k) * row,
+                   (const char *)in[0].data + (size_t)(i * size + at) * row, row);
+        }
+}
+
+void plain_slice(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    struct walk w = {.shape = out->shape};
+    dense_strides(&in->shape, w.stride);
+    for (int i = 0; i < out->shape.rank; i++) {
+        w.offset += n->params.slice.start[i] * w.stride[i];
+        w.stride[i] *= n->params.slice.step[i];
+    }
+    copy_walk(&w, in, out);
+}
+
+void plain_expand(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    (void)n;
+    struct walk w = walk_broadcast(&in->shape, &out->shape);
+    copy_walk(&w, in, out);
+}
+
+void plain_shape(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    for (int i = n->params.axis.begin; i < n->params.axis.end; i++)
+        ((int64_t *)out->data)[i - n->params.axis.begin] = in->shape.dims[i];
+}
+
+void plain_constant(const struct node *n, const struct tensor *in, const struct tensor *out)
+{
+    const struct attribute *a = n->params.constant;
+    (void)in;
+    if (a->kind == ATTR_INT)
+        *(int64_t *)out->data = a->i;
+    else if (a->kind == ATTR_FLOAT)
+        *(float *)out->data = a->f;
+    else
+        memcpy(out->data, a->kind == ATTR_INTS ? (const void *)a->ints
+                          : a->kind == ATTR_FLOATS ? (const void *)a->floats : a->t.data,
+               (size_t)shape_count(&out->shape) * dtype_bytes(out->dtype));
+}
+
+void plain_constant_of_shape(const struct node *n, const struct tensor *in,
+                             const struct tensor *out)
+{
+    const struct attribute *a = n->params.constant;
+    (void)in;
+    int64_t count = shape_count(&out->shape);
+    for (int64_t i = 0; i < count; i++) {
+        if (out->dtype == DTYPE_F32)
+            ((float *)out->data)[i] = a != NULL ? *(const float *)a->t.data : 0;
+        else
+            ((int64_t *)out->data)[i] = *(const int64_t *)a->t.data;
+    }
+}
