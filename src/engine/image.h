@@ -46,3 +46,10 @@ struct preprocess {
 // image → out[3 * width * height] floats in p's layout.
 enum err image_to_tensor(const struct image *image, const struct preprocess *p, float *out,
                          struct error *error) MUST_CHECK;
+
+// Both at once, without ever holding the decoded picture: rows are resized as they are decoded. What
+// a child does for a job. Obeys p->orient. *info (may be NULL) gets what image_probe says. The tensor
+// is that of image_decode and image_to_tensor; with an orientation other than 1 a value may differ by
+// one level of 255, as rows and columns are rounded in another order.
+enum err image_read_tensor(struct span bytes, const struct preprocess *p, float *out,
+                           struct image_info *info, struct error *error) MUST_CHECK;
