@@ -13,15 +13,17 @@ enum err image_probe(struct span bytes, struct image_info *out, struct error *er
     if (bytes.len == 0)
         return fail(error, ERR_FORMAT, 0, "the file is empty: send a JPEG, PNG or WebP picture");
     if (bytes.len > IMAGE_BYTES_MAX)
-        return fail(error, ERR_LIMIT, 0, "the picture has %zu bytes, the limit is %d: send a smaller one",
-                    bytes.len, IMAGE_BYTES_MAX);
+        return fail(error, ERR_LIMIT, 0,
+                    "the picture has %zu bytes, the limit is %d: send a smaller one", bytes.len,
+                    IMAGE_BYTES_MAX);
     TRY(image_header_read(bytes, out, error));
     if (out->width > IMAGE_SIDE_MAX || out->height > IMAGE_SIDE_MAX ||
         (int64_t)out->width * out->height > IMAGE_PIXELS_MAX)
-        return fail(error, ERR_LIMIT, 0,
-                    "the picture is %d x %d pixels, the limit is %d on a side and %d million in all: "
-                    "send a smaller one",
-                    out->width, out->height, IMAGE_SIDE_MAX, IMAGE_PIXELS_MAX / 1000000);
+        return fail(
+            error, ERR_LIMIT, 0,
+            "the picture is %d x %d pixels, the limit is %d on a side and %d million in all: "
+            "send a smaller one",
+            out->width, out->height, IMAGE_SIDE_MAX, IMAGE_PIXELS_MAX / 1000000);
     return OK;
 }
 
@@ -61,13 +63,13 @@ static enum err read_rows(struct span bytes, const struct image_info *info,
     return fail(error, ERR_INTERNAL, 0, "a picture of an unknown format passed the probe");
 }
 
-// ---- a sink that keeps the picture, oriented --------------------------------------------------------
+// ---- a sink that keeps the picture, oriented --------------------------------------------------
 
 struct keeper {
     struct image *image;
     struct image_turn turn;
     int stored_width;
-    ptrdiff_t at, along_step, across_step; // stored pixel (x, y) goes to at + y * across + x * along
+    ptrdiff_t at, along_step, across_step; // stored (x, y) goes to at + y * across + x * along
 };
 
 static enum err keeper_begin(void *ctx, int width, int height, struct error *error)
@@ -78,7 +80,8 @@ static enum err keeper_begin(void *ctx, int width, int height, struct error *err
     image->height = k->turn.turned ? width : height;
     image->pixels = malloc((size_t)width * (size_t)height * 3);
     if (image->pixels == NULL)
-        return fail(error, ERR_NOMEM, 0, "no memory for a picture of %d x %d pixels", width, height);
+        return fail(error, ERR_NOMEM, 0, "no memory for a picture of %d x %d pixels", width,
+                    height);
     k->stored_width = width;
     ptrdiff_t line = (ptrdiff_t)image->width * 3;
     k->along_step = k->turn.turned ? line : 3;
@@ -128,7 +131,7 @@ void image_release(struct image *image)
     *image = (struct image){0};
 }
 
-// ---- a sink that resizes ---------------------------------------------------------------------------
+// ---- a sink that resizes ----------------------------------------------------------------------
 
 struct shrinker {
     const struct preprocess *p;

@@ -4,18 +4,18 @@
 
 #include "engine/image.h"
 
-// Takes the rows. `begin` is called once, before the first row, when the library has read the header
-// and agreed on the size: here memory is allocated. A decoder may one day deliver a picture reduced
-// by 2, 4 or 8, if the sink can do with less: so the size is begin's, not the header's.
+// Takes the rows. `begin` is called once, before the first row, when the library has read the
+// header and agreed on the size: here memory is allocated. A decoder may one day deliver a picture
+// reduced by 2, 4 or 8, if the sink can do with less: so the size is begin's, not the header's.
 struct image_sink {
     void *ctx;
     enum err (*begin)(void *ctx, int width, int height, struct error *error);
     void (*row)(void *ctx, int y, const uint8_t *rgb); // width * 3 bytes, valid during the call
 };
 
-// info: as image_probe gave it (checked against the limits). Each error names the format and what to
-// do: ERR_FORMAT (truncated, damaged), ERR_UNSUPPORTED (a rare kind), ERR_LIMIT, ERR_NOMEM, or what
-// begin returned. All rows have come when OK is returned; some may have when it is not.
+// info: as image_probe gave it (checked against the limits). Each error names the format and what
+// to do: ERR_FORMAT (truncated, damaged), ERR_UNSUPPORTED (a rare kind), ERR_LIMIT, ERR_NOMEM, or
+// what begin returned. All rows have come when OK is returned; some may have when it is not.
 enum err image_jpeg_rows(struct span bytes, const struct image_info *info,
                          const struct image_sink *sink, struct error *error) MUST_CHECK;
 enum err image_png_rows(struct span bytes, const struct image_info *info,

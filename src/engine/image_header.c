@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <string.h>
 
-// ---- what it is ----------------------------------------------------------------------------------
+// ---- what it is -------------------------------------------------------------------------------
 
 static bool has_at(struct span s, size_t at, const char *magic, size_t len)
 {
@@ -105,7 +105,7 @@ const char *image_header_stranger(struct span s)
     return name_of_text(s);
 }
 
-// ---- EXIF ----------------------------------------------------------------------------------------
+// ---- EXIF -------------------------------------------------------------------------------------
 
 // Little pieces of foreign bytes; the caller has checked that they are there.
 static uint32_t byte_at(struct span s, size_t at)
@@ -161,7 +161,9 @@ int image_exif_orientation(struct span s)
         if (u16(s, at) != TAG_ORIENTATION)
             continue;
         uint32_t type = u16(s, at + 2);
-        uint32_t value = type == TYPE_SHORT ? u16(s, at + 8) : type == TYPE_LONG ? u32(s, at + 8) : 1;
+        uint32_t value = type == TYPE_SHORT  ? u16(s, at + 8)
+                         : type == TYPE_LONG ? u32(s, at + 8)
+                                             : 1;
         return value >= 1 && value <= 8 ? (int)value : 1;
     }
     return 1;
@@ -174,7 +176,7 @@ struct image_turn image_turn_of(int o)
                                .back_across = o == 3 || o == 4 || o == 6 || o == 7};
 }
 
-// ---- the three formats ---------------------------------------------------------------------------
+// ---- the three formats ------------------------------------------------------------------------
 
 static enum err cut_short(const char *format, struct error *error)
 {
@@ -184,8 +186,8 @@ static enum err cut_short(const char *format, struct error *error)
 
 static enum err damaged(const char *format, const char *what, struct error *error)
 {
-    return fail(error, ERR_FORMAT, 0, "the %s is damaged (%s): send it again or save it anew", format,
-                what);
+    return fail(error, ERR_FORMAT, 0, "the %s is damaged (%s): send it again or save it anew",
+                format, what);
 }
 
 static bool jpeg_is_frame(uint32_t marker) // SOF0..SOF15 without DHT, JPG and DAC
@@ -285,23 +287,25 @@ static enum err webp_read(struct span s, struct image_info *out, struct error *e
     if (s.len < 30)
         return cut_short("WebP", error);
     if (le32(s, 4) > s.len - 8)
-        return fail(error, ERR_FORMAT, 0,
-                    "the WebP ends in the middle (%zu bytes of %llu; truncated upload?): send it again",
-                    s.len, (unsigned long long)le32(s, 4) + 8);
+        return fail(
+            error, ERR_FORMAT, 0,
+            "the WebP ends in the middle (%zu bytes of %llu; truncated upload?): send it again",
+            s.len, (unsigned long long)le32(s, 4) + 8);
     if (HAS_AT(s, 12, "VP8 ")) { // RFC 6386, 9.1: 3 bytes frame tag, start code, 14-bit sizes
         if (!HAS_AT(s, 23, "\x9d\x01\x2a"))
             return damaged("WebP", "its key frame has no start code", error);
         out->width = (int)(le16(s, 26) & 0x3fff);
         out->height = (int)(le16(s, 28) & 0x3fff);
-    } else if (HAS_AT(s, 12, "VP8L")) { // signature byte, then 14 bits each of width - 1, height - 1
+    } else if (HAS_AT(s, 12, "VP8L")) { // signature byte, 14 bits each of width - 1, height - 1
         if (byte_at(s, 20) != 0x2f)
             return damaged("WebP", "its lossless stream has no signature", error);
         out->width = (int)(le32(s, 21) & 0x3fff) + 1;
         out->height = (int)(le32(s, 21) >> 14 & 0x3fff) + 1;
     } else if (HAS_AT(s, 12, "VP8X")) { // flags, 3 reserved, 24 bits each of width - 1, height - 1
         if ((byte_at(s, 20) & ANIMATION) != 0)
-            return fail(error, ERR_UNSUPPORTED, 0,
-                        "this WebP is animated; smelt reads still pictures: send one of its frames");
+            return fail(
+                error, ERR_UNSUPPORTED, 0,
+                "this WebP is animated; smelt reads still pictures: send one of its frames");
         out->width = (int)le24(s, 24) + 1;
         out->height = (int)le24(s, 27) + 1;
         out->orientation = webp_orientation(s);
@@ -326,6 +330,7 @@ enum err image_header_read(struct span bytes, struct image_info *out, struct err
     case IMAGE_UNKNOWN:
         break;
     }
-    return fail(error, ERR_FORMAT, 0, "this is %s; smelt reads JPEG, PNG and WebP: convert it or send another file",
+    return fail(error, ERR_FORMAT, 0,
+                "this is %s; smelt reads JPEG, PNG and WebP: convert it or send another file",
                 image_header_stranger(bytes));
 }

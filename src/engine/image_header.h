@@ -24,4 +24,5 @@ struct image_turn image_turn_of(int orientation);
 
 // Sizes are not judged yet, but are at least 1. ERR_FORMAT (also: none of ours, and what it is
 // instead), ERR_UNSUPPORTED (animated WebP).
-enum err image_header_read(struct span bytes, struct image_info *out, struct error *error) MUST_CHECK;
+enum err image_header_read(struct span bytes, struct image_info *out,
+                           struct error *error) MUST_CHECK;

@@ -22,7 +22,7 @@ struct jpeg_reader {
     uint8_t *samples; // one row as the library gives it, CMYK or RGB
 };
 
-// ---- errors --------------------------------------------------------------------------------------
+// ---- errors -----------------------------------------------------------------------------------
 
 _Noreturn static void jpeg_leave(struct jpeg_reader *r, enum err err)
 {
@@ -40,8 +40,8 @@ static enum err jpeg_damaged(struct jpeg_reader *r)
 {
     char text[JMSG_LENGTH_MAX];
     r->cinfo.err->format_message((j_common_ptr)&r->cinfo, text);
-    return fail(r->error, ERR_FORMAT, 0,
-                "the JPEG is damaged (%s): send it again or save it anew", text);
+    return fail(r->error, ERR_FORMAT, 0, "the JPEG is damaged (%s): send it again or save it anew",
+                text);
 }
 
 static enum err jpeg_rare(struct jpeg_reader *r)
@@ -59,10 +59,11 @@ _Noreturn static void on_error(j_common_ptr cinfo)
     case JERR_OUT_OF_MEMORY:
         jpeg_leave(r, fail(r->error, ERR_NOMEM, 0, "no memory for the JPEG's decoder"));
     case JERR_NO_BACKING_STORE:
-        jpeg_leave(r, fail(r->error, ERR_LIMIT, 0,
-                           "this progressive JPEG needs more than %d MiB to decode: send it smaller, "
-                           "or saved as baseline JPEG",
-                           IMAGE_DECODE_BYTES_MAX >> 20));
+        jpeg_leave(r,
+                   fail(r->error, ERR_LIMIT, 0,
+                        "this progressive JPEG needs more than %d MiB to decode: send it smaller, "
+                        "or saved as baseline JPEG",
+                        IMAGE_DECODE_BYTES_MAX >> 20));
     case JERR_BAD_PRECISION:
     case JERR_SOF_UNSUPPORTED:
     case JERR_CONVERSION_NOTIMPL:
@@ -80,8 +81,8 @@ _Noreturn static void on_error(j_common_ptr cinfo)
     }
 }
 
-// The library repairs what it can and warns. Grey or invented pixels are no picture: where pixels are
-// missing we stop. A baseline JPEG that lacks nothing but its end marker is whole and is taken.
+// The library repairs what it can and warns. Grey or invented pixels are no picture: where pixels
+// are missing we stop. A baseline JPEG that lacks nothing but its end marker is whole and is taken.
 static void on_message(j_common_ptr cinfo, int level)
 {
     struct jpeg_reader *r = cinfo->client_data;
@@ -113,7 +114,7 @@ static void on_progress(j_common_ptr cinfo)
                            IMAGE_SCANS_MAX));
 }
 
-// ---- rows ----------------------------------------------------------------------------------------
+// ---- rows -------------------------------------------------------------------------------------
 
 // Adobe's programs write CMYK inverted (255 = no ink), and all others follow them.
 static void row_from_cmyk(const uint8_t *cmyk, int width, uint8_t *rgb)

@@ -1,4 +1,5 @@
-// PNG by libspng: row by row; interlaced pictures as a whole. Colour profiles and gamma are ignored.
+// PNG by libspng: row by row; interlaced pictures as a whole. Colour profiles and gamma are
+// ignored.
 #include "base/limits.h"
 #include "engine/image_decoder.h"
 

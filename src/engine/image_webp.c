@@ -12,8 +12,9 @@ static enum err webp_failed(VP8StatusCode status, struct error *error)
         return fail(error, ERR_NOMEM, 0, "no memory for the WebP's decoder");
     case VP8_STATUS_NOT_ENOUGH_DATA:
     case VP8_STATUS_SUSPENDED:
-        return fail(error, ERR_FORMAT, 0,
-                    "the WebP ends in the middle of the picture (truncated upload?): send it again");
+        return fail(
+            error, ERR_FORMAT, 0,
+            "the WebP ends in the middle of the picture (truncated upload?): send it again");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return fail(error, ERR_UNSUPPORTED, 0,
                     "the WebP is of a rare kind: save it as an ordinary WebP, JPEG or PNG");
@@ -33,10 +34,11 @@ static enum err webp_check(const WebPBitstreamFeatures *f, const struct image_in
     // lossless pictures are held once more inside the library, as 32-bit pixels
     size_t pixel_bytes = (f->has_alpha ? 4u : 3u) + (f->format == LOSSLESS ? 4u : 0u);
     if ((size_t)f->width * (size_t)f->height * pixel_bytes > IMAGE_DECODE_BYTES_MAX)
-        return fail(error, ERR_LIMIT, 0,
-                    "a WebP of %d x %d pixels of this kind needs more than %d MiB to decode: send it "
-                    "smaller or as JPEG",
-                    f->width, f->height, IMAGE_DECODE_BYTES_MAX >> 20);
+        return fail(
+            error, ERR_LIMIT, 0,
+            "a WebP of %d x %d pixels of this kind needs more than %d MiB to decode: send it "
+            "smaller or as JPEG",
+            f->width, f->height, IMAGE_DECODE_BYTES_MAX >> 20);
     return OK;
 }
 
@@ -72,8 +74,7 @@ enum err image_webp_rows(struct span bytes, const struct image_info *info,
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
         return fail(error, ERR_INTERNAL, 0, "libwebp is of another version than its headers");
-    VP8StatusCode status =
-        WebPGetFeatures((const uint8_t *)bytes.data, bytes.len, &config.input);
+    VP8StatusCode status = WebPGetFeatures((const uint8_t *)bytes.data, bytes.len, &config.input);
     if (status != VP8_STATUS_OK)
         return webp_failed(status, error);
     TRY(webp_check(&config.input, info, error));

@@ -48,7 +48,7 @@ static char *join(const char *folder, const char *name)
     return buf_take(&path, NULL);
 }
 
-// ---- files of a package ------------------------------------------------------------------------------
+// ---- files of a package -----------------------------------------------------------------------
 
 // One label a line.
 static enum err labels_read(const char *path, struct package *p, struct error *error)
@@ -74,7 +74,8 @@ static enum err labels_read(const char *path, struct package *p, struct error *e
             return fail(error, ERR_FORMAT, 0, "'%s' line %zu is empty: one label per line", path,
                         p->label_count + 1);
         if (p->label_count == MODEL_LABELS_MAX)
-            return fail(error, ERR_LIMIT, 0, "'%s' has more than %d labels", path, MODEL_LABELS_MAX);
+            return fail(error, ERR_LIMIT, 0, "'%s' has more than %d labels", path,
+                        MODEL_LABELS_MAX);
         p->labels[p->label_count++] = copy_span(line);
     }
     if (p->label_count == 0)
@@ -125,7 +126,7 @@ static enum err folder_read(struct package *p, struct package_files *files, stru
     return err;
 }
 
-// ---- finding it --------------------------------------------------------------------------------------
+// ---- finding it -------------------------------------------------------------------------------
 
 static bool has_package(const char *folder)
 {
@@ -176,12 +177,14 @@ static enum err not_found(const char *name, const char *search_path, struct erro
     }
     const char *near = nearest_name(name, candidates);
     if (near != NULL)
-        return fail(error, ERR_NOT_FOUND, 0, "no model '%.80s', did you mean '%s'? There are: %.150s", name,
-                    near, list.data);
-    return fail(error, ERR_NOT_FOUND, 0,
-                "no model '%.80s' (there are: %.150s); looked in %.200s. Give a package's name, its "
-                "folder or an .onnx file",
-                name, count > 0 ? list.data : "none", search_path);
+        return fail(error, ERR_NOT_FOUND, 0,
+                    "no model '%.80s', did you mean '%s'? There are: %.150s", name, near,
+                    list.data);
+    return fail(
+        error, ERR_NOT_FOUND, 0,
+        "no model '%.80s' (there are: %.150s); looked in %.200s. Give a package's name, its "
+        "folder or an .onnx file",
+        name, count > 0 ? list.data : "none", search_path);
 }
 
 // The folder of a package by its name; NULL when there is none.
@@ -224,7 +227,8 @@ static enum err package_read(const char *name, const char *search_path, struct p
         if (p->folder == NULL && !has_package(name)) {
             if (access(name, F_OK) == 0)
                 return fail(error, ERR_NOT_FOUND, 0,
-                            "'%.200s' is neither a folder with a smelt.json nor an .onnx file", name);
+                            "'%.200s' is neither a folder with a smelt.json nor an .onnx file",
+                            name);
             return not_found(name, search_path, error);
         }
         if (p->folder == NULL)
@@ -268,7 +272,7 @@ void package_search_path(const char *smelt_models, struct buf *out)
     buf_printf(out, ":%s/../../models", exe); // ./smelt is a link to build/release/smelt
 }
 
-// ---- package and network -----------------------------------------------------------------------------
+// ---- package and network ----------------------------------------------------------------------
 
 static void shape_text(const struct engine_shape *s, struct buf *out)
 {
@@ -292,33 +296,38 @@ static enum err fit_input(struct preprocess *p, const struct engine_shape *s, st
     if (p->width == 0) {
         p->layout = nchw ? IMAGE_NCHW : IMAGE_NHWC;
         int64_t height = s->dims[nchw ? 2 : 1], width = s->dims[nchw ? 3 : 2];
-        if (height < 1 || width < 1 || height > IMAGE_TENSOR_SIDE_MAX || width > IMAGE_TENSOR_SIDE_MAX)
-            return fail(error, ERR_LIMIT, 0, "the model's input %s is larger than %d pixels on a side",
-                        text.data, IMAGE_TENSOR_SIDE_MAX);
+        if (height < 1 || width < 1 || height > IMAGE_TENSOR_SIDE_MAX ||
+            width > IMAGE_TENSOR_SIDE_MAX)
+            return fail(error, ERR_LIMIT, 0,
+                        "the model's input %s is larger than %d pixels on a side", text.data,
+                        IMAGE_TENSOR_SIDE_MAX);
         p->height = (int)height;
         p->width = (int)width;
     }
     bool first = p->layout == IMAGE_NCHW;
     if (s->dims[first ? 1 : 3] != 3 || s->dims[first ? 2 : 1] != p->height ||
         s->dims[first ? 3 : 2] != p->width)
-        return fail(error, ERR_FORMAT, 0,
-                    "smelt.json says a picture of %d x %d pixels in layout %s, but the model takes %s: "
-                    "correct input.width, input.height or input.layout",
-                    p->width, p->height, first ? "nchw" : "nhwc", text.data);
+        return fail(
+            error, ERR_FORMAT, 0,
+            "smelt.json says a picture of %d x %d pixels in layout %s, but the model takes %s: "
+            "correct input.width, input.height or input.layout",
+            p->width, p->height, first ? "nchw" : "nhwc", text.data);
     return OK;
 }
 
 static enum err fit_classes(struct package *p, size_t count, struct error *error)
 {
     if (count == 0 || count > MODEL_LABELS_MAX)
-        return fail(error, ERR_UNSUPPORTED, 0,
-                    "the model gives %zu numbers for a picture; smelt takes models with 1 to %d classes",
-                    count, MODEL_LABELS_MAX);
+        return fail(
+            error, ERR_UNSUPPORTED, 0,
+            "the model gives %zu numbers for a picture; smelt takes models with 1 to %d classes",
+            count, MODEL_LABELS_MAX);
     if (p->labels != NULL && p->label_count != count)
-        return fail(error, ERR_FORMAT, 0,
-                    "the package has %zu labels, but the model gives %zu scores: each class needs one "
-                    "label, in the model's order",
-                    p->label_count, count);
+        return fail(
+            error, ERR_FORMAT, 0,
+            "the package has %zu labels, but the model gives %zu scores: each class needs one "
+            "label, in the model's order",
+            p->label_count, count);
     if (p->labels == NULL) {
         p->labels = calloc(count, sizeof *p->labels);
         CHECK(p->labels != NULL);
@@ -332,8 +341,8 @@ static enum err fit_classes(struct package *p, size_t count, struct error *error
         struct package_group *g = &p->groups[i];
         if (g->member_count > count)
             return fail(error, ERR_FORMAT, 0,
-                        "group '%s' names class %zu, but the model has the classes 0 to %zu", g->name,
-                        g->member_count - 1, count - 1);
+                        "group '%s' names class %zu, but the model has the classes 0 to %zu",
+                        g->name, g->member_count - 1, count - 1);
         g->members = realloc(g->members, count);
         CHECK(g->members != NULL);
         memset(g->members + g->member_count, 0, count - g->member_count);

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- fields of an object ---------------------------------------------------------------------------
+// ---- fields of an object ----------------------------------------------------------------------
 
-// One object of the file. where: "", "input.", "output.": stands in front of its fields in messages.
+// One object of the file. where: "", "input.", "output.": stands in front of its fields in
+// messages.
 struct fields {
     json_t *object;
     const char *where;
@@ -27,7 +28,8 @@ static enum err fields_open(struct fields *f, json_t *object, const char *where,
                     where[0] == '\0' ? "the file" : where);
     const char *name;
     json_t *value;
-    json_object_foreach (object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         bool found = false;
         for (const char *const *k = known; *k != NULL; k++)
             found = found || strcmp(name, *k) == 0;
@@ -35,8 +37,8 @@ static enum err fields_open(struct fields *f, json_t *object, const char *where,
             continue;
         const char *near = nearest_name(name, known);
         if (near != NULL)
-            return fail(error, ERR_FORMAT, 0, "field '%s%.60s' is unknown, did you mean '%s%s'?", where,
-                        name, where, near);
+            return fail(error, ERR_FORMAT, 0, "field '%s%.60s' is unknown, did you mean '%s%s'?",
+                        where, name, where, near);
         AUTO_BUF struct buf list = {0};
         for (const char *const *k = known; *k != NULL; k++)
             buf_printf(&list, "%s%s", k == known ? "" : ", ", *k);
@@ -61,8 +63,8 @@ static enum err get_text(const struct fields *f, const char *name, size_t max_by
     if (value == NULL)
         return OK;
     if (!json_is_string(value) || json_string_length(value) > max_bytes)
-        return fail(f->error, ERR_FORMAT, 0, "field '%s%s' must be text of at most %zu bytes", f->where,
-                    name, max_bytes);
+        return fail(f->error, ERR_FORMAT, 0, "field '%s%s' must be text of at most %zu bytes",
+                    f->where, name, max_bytes);
     free(*out);
     *out = copy_text(json_string_value(value));
     return OK;
@@ -73,7 +75,8 @@ static enum err get_integer(const struct fields *f, const char *name, int low, i
     json_t *value = json_object_get(f->object, name);
     if (value == NULL)
         return OK;
-    if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
+    if (!json_is_integer(value) || json_integer_value(value) < low ||
+        json_integer_value(value) > high)
         return fail(f->error, ERR_FORMAT, 0, "field '%s%s' must be a whole number from %d to %d",
                     f->where, name, low, high);
     *out = (int)json_integer_value(value);
@@ -107,8 +110,8 @@ static enum err get_choice(const struct fields *f, const char *name, const char 
     AUTO_BUF struct buf list = {0};
     for (int i = 0; choices[i] != NULL; i++)
         buf_printf(&list, "%s\"%s\"", i == 0 ? "" : ", ", choices[i]);
-    return fail(f->error, ERR_FORMAT, 0, "field '%s%s' must be one of %s, not '%.40s'", f->where, name,
-                list.data, text != NULL ? text : "something else than text");
+    return fail(f->error, ERR_FORMAT, 0, "field '%s%s' must be one of %s, not '%.40s'", f->where,
+                name, list.data, text != NULL ? text : "something else than text");
 }
 
 static enum err get_three(const struct fields *f, const char *name, double low, double high,
@@ -126,12 +129,12 @@ static enum err get_three(const struct fields *f, const char *name, double low, 
     }
     if (!good)
         return fail(f->error, ERR_FORMAT, 0,
-                    "field '%s%s' must be three numbers from %g to %g, one per channel", f->where, name,
-                    low, high);
+                    "field '%s%s' must be three numbers from %g to %g, one per channel", f->where,
+                    name, low, high);
     return OK;
 }
 
-// ---- smelt.json -----------------------------------------------------------------------------------
+// ---- smelt.json -------------------------------------------------------------------------------
 
 struct package *package_new(void)
 {
@@ -153,7 +156,8 @@ static enum err parse_input(json_t *object, struct preprocess *p, struct error *
 {
     static const char *const known[] = {"width",  "height", "layout", "color", "resize",
                                         "filter", "orient", "mean",   "std",   NULL};
-    static const char *const layouts[] = {"nchw", "nhwc", NULL}, *const colors[] = {"rgb", "bgr", NULL};
+    static const char *const layouts[] = {"nchw", "nhwc", NULL}, *const colors[] = {"rgb", "bgr",
+                                                                                    NULL};
     static const char *const resizes[] = {"stretch", "center_crop", "letterbox", NULL};
     static const char *const filters[] = {"nearest", "bilinear", NULL};
     int layout = (int)p->layout, color = p->bgr, resize = (int)p->resize, filter = (int)p->filter;
@@ -169,9 +173,10 @@ static enum err parse_input(json_t *object, struct preprocess *p, struct error *
     TRY(get_three(&f, "mean", -1e6, 1e6, p->mean));
     TRY(get_three(&f, "std", 1e-6, 1e6, p->std));
     if ((p->width == 0) != (p->height == 0))
-        return fail(error, ERR_FORMAT, 0,
-                    "fields 'input.width' and 'input.height' belong together: give both, or none to "
-                    "take them from the model");
+        return fail(
+            error, ERR_FORMAT, 0,
+            "fields 'input.width' and 'input.height' belong together: give both, or none to "
+            "take them from the model");
     p->layout = layout == 0 ? IMAGE_NCHW : IMAGE_NHWC;
     p->bgr = color == 1;
     p->resize = (enum image_resize)resize; // the lists above are in the order of the enums
@@ -209,15 +214,17 @@ static enum err parse_group(struct package_group *g, json_t *list, struct error 
 {
     enum { ENTRIES_MAX = 10000 };
     if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > ENTRIES_MAX)
-        return fail(error, ERR_FORMAT, 0,
-                    "group '%s' must be a list of 1 to %d class numbers and ranges, as [3, 4, \"7-9\"]",
-                    g->name, ENTRIES_MAX);
+        return fail(
+            error, ERR_FORMAT, 0,
+            "group '%s' must be a list of 1 to %d class numbers and ranges, as [3, 4, \"7-9\"]",
+            g->name, ENTRIES_MAX);
     for (size_t i = 0; i < json_array_size(list); i++) {
         uint64_t first, last;
         if (!parse_range(json_array_get(list, i), &first, &last))
-            return fail(error, ERR_FORMAT, 0,
-                        "group '%s': entry %zu must be a class number or a range as \"7-9\", below %d",
-                        g->name, i + 1, MODEL_LABELS_MAX);
+            return fail(
+                error, ERR_FORMAT, 0,
+                "group '%s': entry %zu must be a class number or a range as \"7-9\", below %d",
+                g->name, i + 1, MODEL_LABELS_MAX);
         if (last >= g->member_count) {
             uint8_t *members = realloc(g->members, last + 1);
             CHECK(members != NULL);
@@ -234,14 +241,16 @@ static enum err parse_groups(json_t *object, struct package *p, struct error *er
 {
     size_t count = json_object_size(object);
     if (!json_is_object(object) || count > PACKAGE_GROUPS_MAX)
-        return fail(error, ERR_FORMAT, 0,
-                    "field 'groups' must be an object of at most %d groups, as {\"dog\": [3, \"7-9\"]}",
-                    PACKAGE_GROUPS_MAX);
+        return fail(
+            error, ERR_FORMAT, 0,
+            "field 'groups' must be an object of at most %d groups, as {\"dog\": [3, \"7-9\"]}",
+            PACKAGE_GROUPS_MAX);
     p->groups = calloc(count + 1, sizeof *p->groups);
     CHECK(p->groups != NULL);
     const char *name;
     json_t *list;
-    json_object_foreach (object, name, list) {
+    json_object_foreach(object, name, list)
+    {
         if (name[0] == '\0' || strlen(name) > 100)
             return fail(error, ERR_FORMAT, 0, "a group's name must have 1 to 100 bytes");
         struct package_group *g = &p->groups[p->group_count++];
@@ -255,7 +264,8 @@ static enum err parse_groups(json_t *object, struct package *p, struct error *er
 static bool is_plain_name(const char *name)
 {
     for (const char *c = name; *c != '\0'; c++) {
-        bool alnum = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
+        bool alnum =
+            (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
         if (!alnum && (c == name || strchr("._-", *c) == NULL))
             return false;
     }
@@ -265,8 +275,9 @@ static bool is_plain_name(const char *name)
 static enum err parse_top(json_t *object, struct package *p, struct package_files *files,
                           struct error *error)
 {
-    static const char *const known[] = {"name",   "version", "description", "file", "labels", "input",
-                                        "output", "groups",  "group_threshold", NULL};
+    static const char *const known[] = {
+        "name",   "version", "description",     "file", "labels", "input",
+        "output", "groups",  "group_threshold", NULL};
     struct fields f;
     TRY(fields_open(&f, object, "", known, error));
     TRY(get_text(&f, "name", 100, &p->name));
@@ -276,7 +287,8 @@ static enum err parse_top(json_t *object, struct package *p, struct package_file
     TRY(get_text(&f, "labels", 200, &files->labels));
     if (!is_plain_name(p->name))
         return fail(error, ERR_FORMAT, 0,
-                    "field 'name' must be there and of letters, digits and . _ - (\"%.100s\")", p->name);
+                    "field 'name' must be there and of letters, digits and . _ - (\"%.100s\")",
+                    p->name);
     if (files->model == NULL || !is_plain_name(files->model))
         return fail(error, ERR_FORMAT, 0,
                     "field 'file' must name the ONNX file in the package's own folder");
@@ -295,7 +307,8 @@ static enum err parse_top(json_t *object, struct package *p, struct package_file
     if (threshold != NULL) {
         double value = json_number_value(threshold);
         if (!json_is_number(threshold) || value < 0 || value > 1)
-            return fail(error, ERR_FORMAT, 0, "field 'group_threshold' must be a number from 0 to 1");
+            return fail(error, ERR_FORMAT, 0,
+                        "field 'group_threshold' must be a number from 0 to 1");
         p->group_threshold = (float)value;
     }
     return OK;

@@ -12,6 +12,7 @@ struct package_files {
 // What a package is without a smelt.json. Aborts when memory is out, never fails.
 struct package *package_new(void);
 
-// Fills *p (made by package_new) from the text. ERR_FORMAT: which field, what was wrong, what it may be.
+// Fills *p (made by package_new) from the text. ERR_FORMAT: which field, what was wrong, what it
+// may be.
 enum err package_parse(struct span text, struct package *p, struct package_files *files,
                        struct error *error) MUST_CHECK;

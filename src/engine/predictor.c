@@ -62,7 +62,8 @@ enum err predictor_prepare(struct predictor *p, struct error *error)
     }
     if (p->input == NULL || p->output == NULL || p->top == NULL || p->groups == NULL) {
         unprepare(p);
-        return fail(error, ERR_NOMEM, 0, "no memory for the tensors of model '%s'", p->package->name);
+        return fail(error, ERR_NOMEM, 0, "no memory for the tensors of model '%s'",
+                    p->package->name);
     }
     uint8_t grey[3] = {127, 127, 127};
     struct image image = {1, 1, grey};
@@ -96,8 +97,8 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
     if (err == OK)
         err = engine_load(p->package->model_path, &p->engine, error);
     if (err == OK) {
-        err = package_fit(p->package, engine_input_shape(p->engine), engine_output_floats(p->engine),
-                          error);
+        err = package_fit(p->package, engine_input_shape(p->engine),
+                          engine_output_floats(p->engine), error);
         if (err != OK)
             err = fail_context(error, err, "model '%s'", p->package->name);
     }
@@ -111,7 +112,7 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
     return OK;
 }
 
-// ---- scores ------------------------------------------------------------------------------------------
+// ---- scores -----------------------------------------------------------------------------------
 
 static void softmax(float *scores, size_t count)
 {
@@ -163,9 +164,10 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
     TRY(engine_run(p->context, p->input, p->output, cancel, deadline_ms, error));
     for (size_t i = 0; i < package->label_count; i++)
         if (!isfinite(p->output[i]))
-            return fail(error, ERR_UNSUPPORTED, 0,
-                        "model '%s' has no answer to this picture (the score of '%s' is not a number)",
-                        package->name, package->labels[i]);
+            return fail(
+                error, ERR_UNSUPPORTED, 0,
+                "model '%s' has no answer to this picture (the score of '%s' is not a number)",
+                package->name, package->labels[i]);
     if (package->softmax)
         softmax(p->output, package->label_count);
     sum_groups(package, p->output, p->groups);

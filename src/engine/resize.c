@@ -18,8 +18,8 @@ struct resize {
     // where the pixel i of the result's row o goes: out[at + o * across_step + i * along_step]
     float *out;
     ptrdiff_t at, along_step, across_step, channel_step;
-    int source[3];          // channel of the picture that the network's channel c shows
-    float level[3][256];    // (v - mean) / std for the network's channel c
+    int source[3];       // channel of the picture that the network's channel c shows
+    float level[3][256]; // (v - mean) / std for the network's channel c
 };
 
 // A part of the picture (oriented, in pixels) and the place in the tensor that shows it.
@@ -29,7 +29,8 @@ struct frame {
 };
 
 // A picture of w x h and a tensor of W x H with equal sides' ratio show all; else center_crop cuts
-// the longer side at both ends, letterbox leaves bars. Arithmetic as in Pillow's ImageOps.fit and pad.
+// the longer side at both ends, letterbox leaves bars. Arithmetic as in Pillow's ImageOps.fit and
+// pad.
 static struct frame frame_choose(const struct preprocess *p, int width, int height)
 {
     struct frame f = {0, 0, (float)width, (float)height, 0, 0, p->width, p->height};
@@ -90,9 +91,10 @@ static enum err axes_init(struct resize *r, const struct preprocess *p, int widt
         return resize_axis_init(&r->across, height, f->x0, f->x1, f->width, p->filter,
                                 turn.back_across, error);
     }
-    TRY(resize_axis_init(&r->along, width, f->x0, f->x1, f->width, p->filter, turn.back_along, error));
-    return resize_axis_init(&r->across, height, f->y0, f->y1, f->height, p->filter, turn.back_across,
-                            error);
+    TRY(resize_axis_init(&r->along, width, f->x0, f->x1, f->width, p->filter, turn.back_along,
+                         error));
+    return resize_axis_init(&r->across, height, f->y0, f->y1, f->height, p->filter,
+                            turn.back_across, error);
 }
 
 enum err resize_new(const struct preprocess *p, int width, int height, int orientation, float *out,

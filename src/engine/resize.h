@@ -2,10 +2,10 @@
 // only the rows that the next row of the result needs, already narrowed.
 //
 // Separable, as Pillow's Image.resize and with its arithmetic: per axis a table of windows (first
-// sample, weights), weights in fixed point with 22 bits, first along the rows, then across them, each
-// result rounded to 8 bits. "Bilinear" is a triangle filter as wide as the reduction, so that each
-// sample of the picture counts; "nearest" is a window of one sample. Orientation costs nothing: the
-// tables are mirrored and the pixels put where they belong.
+// sample, weights), weights in fixed point with 22 bits, first along the rows, then across them,
+// each result rounded to 8 bits. "Bilinear" is a triangle filter as wide as the reduction, so that
+// each sample of the picture counts; "nearest" is a window of one sample. Orientation costs
+// nothing: the tables are mirrored and the pixels put where they belong.
 #pragma once
 
 #include "engine/image.h"
@@ -14,10 +14,10 @@ enum { RESIZE_WEIGHT_BITS = 22, RESIZE_LOW_BITS = 11 };
 
 struct resize_axis {
     int in, out;
-    int taps;         // samples of the widest window, rounded up to a multiple of 4
-    int *first;       // [out] first sample of the window, never falling
-    int *count;       // [out] samples in the window, >= 1; first + count never falls
-    int32_t *weights; // [out][taps], sum 2^22; behind count: 0
+    int taps;            // samples of the widest window, rounded up to a multiple of 4
+    int *first;          // [out] first sample of the window, never falling
+    int *count;          // [out] samples in the window, >= 1; first + count never falls
+    int32_t *weights;    // [out][taps], sum 2^22; behind count: 0
     int16_t *high, *low; // the same, weight = high * 2^11 + low
 };
 
@@ -32,7 +32,8 @@ struct resize_kernels {
     // row [in * 3] -> out [a->out * 3]; writes one byte behind.
     void (*narrow)(const struct resize_axis *a, const uint8_t *row, uint8_t *out);
     // out[i] = sum over t of weights[t] * rows[t][i], i < len.
-    void (*mix)(const uint8_t *const *rows, const int32_t *weights, int count, int len, uint8_t *out);
+    void (*mix)(const uint8_t *const *rows, const int32_t *weights, int count, int len,
+                uint8_t *out);
 };
 const struct resize_kernels *resize_kernels_plain(void);
 const struct resize_kernels *resize_kernels_best(void); // that this processor has

@@ -29,8 +29,8 @@ static bool axis_allocate(struct resize_axis *a, int in, int out, int taps)
            a->low != NULL;
 }
 
-// The position is summed up step by step, in double, because Pillow does so: on long axes the product
-// (i + 0.5) * step can fall into the neighbouring sample.
+// The position is summed up step by step, in double, because Pillow does so: on long axes the
+// product (i + 0.5) * step can fall into the neighbouring sample.
 static void axis_nearest(struct resize_axis *a, float in0, float in1)
 {
     double step = (double)(in1 - in0) / a->out;
@@ -82,7 +82,8 @@ static void axis_mirror(struct resize_axis *a)
     free(a->weights);
     a->weights = mirrored;
     for (int i = 0, j = a->out - 1; i <= j; i++, j--) {
-        int first_i = a->in - a->first[i] - a->count[i], first_j = a->in - a->first[j] - a->count[j];
+        int first_i = a->in - a->first[i] - a->count[i],
+            first_j = a->in - a->first[j] - a->count[j];
         int count_i = a->count[i];
         a->first[i] = first_j;
         a->count[i] = a->count[j];
@@ -103,7 +104,8 @@ enum err resize_axis_init(struct resize_axis *a, int in, float in0, float in1, i
     if (weight == NULL || !axis_allocate(a, in, out, taps)) {
         free(weight);
         resize_axis_release(a);
-        return fail(error, ERR_NOMEM, 0, "no memory for the tables of a resize from %d to %d", in, out);
+        return fail(error, ERR_NOMEM, 0, "no memory for the tables of a resize from %d to %d", in,
+                    out);
     }
     if (filter == IMAGE_NEAREST)
         axis_nearest(a, in0, in1);

@@ -10,7 +10,7 @@ static inline uint8_t to_byte(int32_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-// ---- plain: the oracle, and what other processors run -----------------------------------------------
+// ---- plain: the oracle, and what other processors run -----------------------------------------
 
 static void narrow_one(const struct resize_axis *a, int i, const uint8_t *row, uint8_t *out)
 {
@@ -53,7 +53,7 @@ const struct resize_kernels *resize_kernels_plain(void)
     return &plain;
 }
 
-// ---- AVX2 ----------------------------------------------------------------------------------------
+// ---- AVX2 -------------------------------------------------------------------------------------
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -64,8 +64,9 @@ const struct resize_kernels *resize_kernels_plain(void)
 __attribute__((target("avx2"))) static void narrow_avx2(const struct resize_axis *a,
                                                         const uint8_t *row, uint8_t *out)
 {
-    const __m256i pairs = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6,
-                                           -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+    const __m256i pairs =
+        _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7,
+                         -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     const __m256i spread = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     for (int i = 0; i < a->out; i++) {
         int steps = (a->count[i] + 3) / 4;
@@ -78,7 +79,8 @@ __attribute__((target("avx2"))) static void narrow_avx2(const struct resize_axis
         const int16_t *low = a->low + (size_t)i * (size_t)a->taps;
         __m256i sum_high = _mm256_setzero_si256(), sum_low = _mm256_setzero_si256();
         for (int t = 0; t < steps; t++, p += 12, high += 4, low += 4) {
-            __m256i px = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p));
+            __m256i px =
+                _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p));
             px = _mm256_shuffle_epi8(px, pairs);
             __m128i h = _mm_loadl_epi64((const __m128i *)(const void *)high);
             __m128i l = _mm_loadl_epi64((const __m128i *)(const void *)low);
@@ -96,9 +98,8 @@ __attribute__((target("avx2"))) static void narrow_avx2(const struct resize_axis
     }
 }
 
-__attribute__((target("avx2"))) static void mix_avx2(const uint8_t *const *rows,
-                                                     const int32_t *weights, int count, int len,
-                                                     uint8_t *out)
+__attribute__((target("avx2"))) static void
+mix_avx2(const uint8_t *const *rows, const int32_t *weights, int count, int len, uint8_t *out)
 {
     int i = 0;
     for (; i + 16 <= len; i += 16) {
@@ -107,13 +108,14 @@ __attribute__((target("avx2"))) static void mix_avx2(const uint8_t *const *rows,
             __m256i w = _mm256_set1_epi32(weights[t]);
             __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(rows[t] + i));
             a = _mm256_add_epi32(a, _mm256_mullo_epi32(w, _mm256_cvtepu8_epi32(v)));
-            b = _mm256_add_epi32(b, _mm256_mullo_epi32(w, _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))));
+            b = _mm256_add_epi32(b,
+                                 _mm256_mullo_epi32(w, _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))));
         }
         a = _mm256_srai_epi32(a, RESIZE_WEIGHT_BITS);
         b = _mm256_srai_epi32(b, RESIZE_WEIGHT_BITS);
         __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-        __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words),
-                                         _mm256_extracti128_si256(words, 1));
+        __m128i bytes =
+            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
         _mm_storeu_si128((__m128i *)(void *)(out + i), bytes);
     }
     mix_from(i, rows, weights, count, len, out);

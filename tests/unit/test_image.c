@@ -95,7 +95,8 @@ START_TEST(a_picture_cut_anywhere_is_refused_or_whole)
             }
             free(exact);
         }
-        size_t spare = good_pictures[i].format == IMAGE_PNG ? 4 : 2; // the checksum of PNG's end mark
+        size_t spare =
+            good_pictures[i].format == IMAGE_PNG ? 4 : 2; // the checksum of PNG's end mark
         ck_assert_msg(refused >= file.len - spare, "%s: only %zu of %zu cuts refused",
                       good_pictures[i].name, refused, file.len);
         image_release(&whole);
@@ -110,7 +111,8 @@ START_TEST(a_cut_picture_is_called_truncated)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         AUTO_BUF struct buf file = {0};
         picture_load(names[i], &file);
-        expect(names[i], (struct span){file.data, file.len * 3 / 4}, ERR_FORMAT, "truncated upload?");
+        expect(names[i], (struct span){file.data, file.len * 3 / 4}, ERR_FORMAT,
+               "truncated upload?");
         expect(names[i], (struct span){file.data, 14}, ERR_FORMAT, "truncated upload?");
     }
 }
@@ -149,9 +151,18 @@ START_TEST(strangers_are_named)
         {{"BM\x36\0\0\0", 6}, "a BMP"},
         {{"II*\0\x08\0\0\0", 8}, "a TIFF"},
         {{"MM\0*\0\0\0\x08", 8}, "a TIFF"},
-        {{"\0\0\0\x18" "ftypheic\0\0\0\0", 16}, "a HEIC"},
-        {{"\0\0\0\x1c" "ftypavif\0\0\0\0", 16}, "an AVIF"},
-        {{"\0\0\0\x20" "ftypisom\0\0\0\0", 16}, "a video"},
+        {{"\0\0\0\x18"
+          "ftypheic\0\0\0\0",
+          16},
+         "a HEIC"},
+        {{"\0\0\0\x1c"
+          "ftypavif\0\0\0\0",
+          16},
+         "an AVIF"},
+        {{"\0\0\0\x20"
+          "ftypisom\0\0\0\0",
+          16},
+         "a video"},
         {{"%PDF-1.7\n", 9}, "a PDF"},
         {{"PK\3\4\x14\0", 6}, "a ZIP"},
         {{"\xff\x0a\xfa\x1f", 4}, "a JPEG XL"},

@@ -4,10 +4,8 @@
 
 #include <math.h>
 
-static const struct preprocess plain = {.layout = IMAGE_NHWC,
-                                        .orient = true,
-                                        .filter = IMAGE_BILINEAR,
-                                        .std = {1, 1, 1}};
+static const struct preprocess plain = {
+    .layout = IMAGE_NHWC, .orient = true, .filter = IMAGE_BILINEAR, .std = {1, 1, 1}};
 
 static float *tensor_new(const struct preprocess *p)
 {
@@ -65,8 +63,7 @@ START_TEST(resizing_equals_pillows)
         struct image wanted = picture_expected(name);
         float *out = tensor_new(&p);
         ck_assert_int_eq(image_to_tensor(&source, &p, out, NULL), OK);
-        int difference =
-            tensor_difference(out, &wanted, p.resize == IMAGE_LETTERBOX ? bar : NULL);
+        int difference = tensor_difference(out, &wanted, p.resize == IMAGE_LETTERBOX ? bar : NULL);
         ck_assert_msg(difference == 0, "%s differs by %d", name, difference);
         free(out);
         image_release(&wanted);
@@ -84,8 +81,8 @@ START_TEST(nearest_takes_the_samples_that_pillow_takes)
     while (*at != '\0') {
         int in = (int)strtol(at, &at, 10), out = (int)strtol(at, &at, 10);
         struct resize_axis a, mirrored;
-        ck_assert_int_eq(
-            resize_axis_init(&a, in, 0, (float)in, out, IMAGE_NEAREST, false, NULL), OK);
+        ck_assert_int_eq(resize_axis_init(&a, in, 0, (float)in, out, IMAGE_NEAREST, false, NULL),
+                         OK);
         ck_assert_int_eq(
             resize_axis_init(&mirrored, in, 0, (float)in, out, IMAGE_NEAREST, true, NULL), OK);
         for (int i = 0; i < out; i++) {
@@ -117,8 +114,8 @@ START_TEST(fast_kernels_equal_the_plain_ones_on_odd_shapes)
     for (int i = 0; i < SIZES * SIZES; i++) {
         int in = sizes[i / SIZES], out = sizes[i % SIZES];
         struct resize_axis a;
-        ck_assert_int_eq(
-            resize_axis_init(&a, in, 0, (float)in, out, IMAGE_BILINEAR, i % 2, NULL), OK);
+        ck_assert_int_eq(resize_axis_init(&a, in, 0, (float)in, out, IMAGE_BILINEAR, i % 2, NULL),
+                         OK);
         uint8_t *row = malloc((size_t)in * 3), *x = malloc((size_t)out * 3 + 1),
                 *y = malloc((size_t)out * 3 + 1);
         fill(row, (size_t)in * 3);
@@ -194,7 +191,8 @@ START_TEST(layout_order_and_scaling_are_as_the_package_says)
     ck_assert_int_eq(image_to_tensor(&image, &p, out, NULL), OK);
     for (int c = 0; c < 3; c++)
         for (int x = 0; x < 2; x++)
-            ck_assert_float_eq(out[2 * c + x], ((float)pixels[3 * x + 2 - c] - p.mean[c]) / p.std[c]);
+            ck_assert_float_eq(out[2 * c + x],
+                               ((float)pixels[3 * x + 2 - c] - p.mean[c]) / p.std[c]);
 }
 END_TEST
 
