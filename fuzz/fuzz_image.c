@@ -1,5 +1,5 @@
 // Pictures: whatever the bytes, an error with a text, or a whole picture; and the two ways to read
-// one (decode, then resize; or both at once) agree on which.
+// one (decode, then resize; or both at once) agree on which. More seeds: tests/pictures.
 #include "base/check.h"
 #include "engine/image.h"
 
