@@ -234,8 +234,25 @@ def make_bad(rgb):
     first = progressive.index(b"\xff\xda")
     end = progressive.index(b"\xff\xc4", first)  # the next scan's table
     write("bad-scans.jpg", progressive[:end] + progressive[first:end] * 150 + progressive[end:])
+    make_large(rgb)
     text = chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(20 << 20), 9))
     write("bad-text.png", png(rgb, RGB, before=text))
+
+
+def make_large(rgb):
+    """Within the limits of size, but of kinds that cannot be read row by row."""
+    header = struct.pack(">IIBBBBB", 16000, 6000, 8, RGBA, 0, 0, 1)
+    write("bad-large-interlaced.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) +
+          chunk(b"IDAT", zlib.compress(bytes(1000), 9)) + chunk(b"IEND", b""))
+    jpeg = bytearray(encode(Image.fromarray(rgb), "JPEG", subsampling=0, progressive=True))
+    frame = jpeg.index(b"\xff\xc2")
+    jpeg[frame + 5:frame + 9] = struct.pack(">HH", 9000, 10000)
+    write("bad-large-progressive.jpg", bytes(jpeg))
+    webp = bytearray(encode(Image.fromarray(rgb), "WEBP", lossless=True))
+    at = webp.index(b"VP8L") + 9
+    bits = struct.unpack("<I", webp[at:at + 4])[0]
+    webp[at:at + 4] = struct.pack("<I", bits >> 28 << 28 | (8999 << 14) | 9999)
+    write("bad-large-lossless.webp", bytes(webp))
 
 
 # ---- resizing ------------------------------------------------------------------------------------------

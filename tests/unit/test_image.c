@@ -205,6 +205,16 @@ START_TEST(scan_bombs_and_text_bombs_are_refused)
 }
 END_TEST
 
+START_TEST(large_pictures_of_kinds_that_do_not_stream_are_refused)
+{
+    expect_file("bad-large-interlaced.png", ERR_LIMIT,
+                "16000 x 6000 pixels needs more than 320 MiB");
+    expect_file("bad-large-progressive.jpg", ERR_LIMIT, "progressive JPEG needs more than 320 MiB");
+    expect_file("bad-large-lossless.webp", ERR_LIMIT,
+                "10000 x 9000 pixels of this kind needs more");
+}
+END_TEST
+
 START_TEST(a_jpeg_without_its_end_marker_is_whole)
 {
     AUTO_BUF struct buf file = {0};
@@ -257,5 +267,6 @@ SUITE_MAIN("image", each_kind_of_picture_gives_the_expected_pixels,
            a_picture_cut_anywhere_is_refused_or_whole, a_cut_picture_is_called_truncated,
            any_flipped_byte_is_refused_or_harmless, strangers_are_named,
            bombs_are_refused_before_memory_is_taken, scan_bombs_and_text_bombs_are_refused,
+           large_pictures_of_kinds_that_do_not_stream_are_refused,
            a_jpeg_without_its_end_marker_is_whole, exif_that_makes_no_sense_is_no_orientation,
            a_jpeg_with_two_frame_headers_is_refused)
