@@ -126,6 +126,8 @@ static enum err folder_read(struct package *p, struct package_files *files, stru
     return err;
 }
 
+enum { NAMES_MAX = 50 }; // packages that an error message looks at
+
 // ---- finding it -------------------------------------------------------------------------------
 
 static bool has_package(const char *folder)
@@ -142,17 +144,18 @@ static bool is_model_file(const char *name)
     return len > 5 && strcmp(name + len - 5, ".onnx") == 0;
 }
 
-// Appends the names of the packages in a folder, each followed by a 0 byte.
+// Appends the names of the packages in a folder that are not there yet, each with its 0 byte.
 static void names_add(const char *folder, struct buf *names, size_t *count)
 {
-    enum { NAMES_MAX = 50 };
     DIR *dir = opendir(folder);
     if (dir == NULL)
         return;
     for (struct dirent *entry; *count < NAMES_MAX && (entry = readdir(dir)) != NULL;) {
         char *path = join(folder, entry->d_name);
-        if (entry->d_name[0] != '.' && has_package(path)) {
-            buf_add(names, entry->d_name, strlen(entry->d_name) + 1);
+        size_t len = strlen(entry->d_name) + 1;
+        bool new = names->len == 0 || memmem(names->data, names->len, entry->d_name, len) == NULL;
+        if (entry->d_name[0] != '.' && new &&has_package(path)) {
+            buf_add(names, entry->d_name, len);
             ++*count;
         }
         free(path);
@@ -169,7 +172,7 @@ static enum err not_found(const char *name, const char *search_path, struct erro
         names_add(folder, &names, &count);
         free(folder);
     }
-    const char *candidates[64] = {0};
+    const char *candidates[NAMES_MAX + 1] = {0};
     const char *at = names.data;
     for (size_t i = 0; i < count; i++, at += strlen(at) + 1) {
         candidates[i] = at;
