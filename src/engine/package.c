@@ -144,6 +144,15 @@ static bool is_model_file(const char *name)
     return len > 5 && strcmp(name + len - 5, ".onnx") == 0;
 }
 
+static bool names_have(const struct buf *names, size_t count, const char *name)
+{
+    const char *at = names->data;
+    for (size_t i = 0; i < count; i++, at += strlen(at) + 1)
+        if (strcmp(at, name) == 0)
+            return true;
+    return false;
+}
+
 // Appends the names of the packages in a folder that are not there yet, each with its 0 byte.
 static void names_add(const char *folder, struct buf *names, size_t *count)
 {
@@ -152,10 +161,9 @@ static void names_add(const char *folder, struct buf *names, size_t *count)
         return;
     for (struct dirent *entry; *count < NAMES_MAX && (entry = readdir(dir)) != NULL;) {
         char *path = join(folder, entry->d_name);
-        size_t len = strlen(entry->d_name) + 1;
-        bool new = names->len == 0 || memmem(names->data, names->len, entry->d_name, len) == NULL;
-        if (entry->d_name[0] != '.' && new &&has_package(path)) {
-            buf_add(names, entry->d_name, len);
+        const char *name = entry->d_name;
+        if (name[0] != '.' && !names_have(names, *count, name) && has_package(path)) {
+            buf_add(names, name, strlen(name) + 1);
             ++*count;
         }
         free(path);
