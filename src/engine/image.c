@@ -111,7 +111,7 @@ static void keeper_row(void *ctx, int y, const uint8_t *rgb)
 
 enum err image_decode(struct span bytes, bool orient, struct image *out, struct error *error)
 {
-    struct image_info info;
+    struct image_info info = {0};
     TRY(image_probe(bytes, &info, error));
     struct image image = {0};
     struct keeper k = {.image = &image, .turn = image_turn_of(orient ? info.orientation : 1)};
@@ -155,7 +155,7 @@ static void shrinker_row(void *ctx, int y, const uint8_t *rgb)
 enum err image_read_tensor(struct span bytes, const struct preprocess *p, float *out,
                            struct image_info *info, struct error *error)
 {
-    struct image_info probed;
+    struct image_info probed = {0};
     TRY(image_probe(bytes, &probed, error));
     if (info != NULL)
         *info = probed;

@@ -71,19 +71,26 @@ enum err predictor_prepare(struct predictor *p, struct error *error)
     return engine_run(p->context, p->input, p->output, NULL, 0, error);
 }
 
-// A bare file does not say what its numbers are: those that are in 0..1 and sum to 1 for a grey
-// picture are probabilities.
+// Numbers in 0..1 with the sum 1.
+static bool are_probabilities(const float *scores, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!(scores[i] >= 0.0f && scores[i] <= 1.0f))
+            return false;
+        sum += (double)scores[i];
+    }
+    return fabs(sum - 1.0) < 1e-3;
+}
+
+// Where the package does not say what the numbers are, those for a grey picture tell.
 static enum err output_guess(struct predictor *p, struct error *error)
 {
     enum err err = predictor_prepare(p, error);
-    double sum = 0;
-    bool probable = err == OK;
-    for (size_t i = 0; probable && i < p->package->label_count; i++) {
-        probable = p->output[i] >= 0.0f && p->output[i] <= 1.0f;
-        sum += (double)p->output[i];
+    if (err == OK && p->output != NULL) {
+        p->package->softmax = !are_probabilities(p->output, p->package->label_count);
+        p->package->output_known = true;
     }
-    p->package->softmax = !(probable && fabs(sum - 1.0) < 1e-3);
-    p->package->output_known = true;
     unprepare(p); // each process makes its own after the fork
     return err;
 }
@@ -157,7 +164,7 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
 {
     CHECK(p->context != NULL);
     const struct package *package = p->package;
-    struct image_info info;
+    struct image_info info = {0};
     int64_t begun_us = clock_monotonic_us();
     TRY(image_read_tensor(picture, &package->preprocess, p->input, &info, error));
     int64_t decoded_us = clock_monotonic_us();
