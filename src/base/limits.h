@@ -34,6 +34,9 @@ enum {
     IMAGE_SIDE_MAX = 16384,          // pixels; more than any camera
     IMAGE_PIXELS_MAX = 100 * 1000 * 1000, // 300 MB decoded as RGB: what one child may use
     IMAGE_SCANS_MAX = 100,           // progressive JPEG scans: each costs a pass over the picture
+    IMAGE_DECODE_BYTES_MAX = 320 << 20,  // what a decoder holds at once where it cannot stream
+    IMAGE_METADATA_BYTES_MAX = 16 << 20, // of a PNG, unpacked: text, colour profiles
+    IMAGE_TENSOR_SIDE_MAX = 4096, // pixels of a network's input; detectors take up to 1536
 
     // Models
     MODEL_RANK_MAX = 8,
@@ -44,6 +47,8 @@ enum {
     MODEL_STEPS_MAX = 16384,       // what is left to compute after folding; ResNet-152 has 160
     MODEL_ELEMENTS_MAX = 1 << 28,  // of one tensor: 1 GiB of floats
     MODEL_LABELS_MAX = 100000,
+    PACKAGE_FILE_BYTES_MAX = 8 << 20, // smelt.json, the labels: 100,000 labels of 80 bytes
+    PACKAGE_GROUPS_MAX = 256,
     TOP_K_MAX = 100,
 
     // Worker

@@ -14,8 +14,8 @@ struct image_info {
     int orientation;   // EXIF 1..8; 1 when there is none
 };
 
-// Header only. ERR_FORMAT: "not a picture that smelt reads (JPEG, PNG, WebP)…", "empty", "truncated";
-// ERR_LIMIT: "the picture is 50000 x 50000 pixels, the limit is …".
+// Header only. ERR_FORMAT: "not a picture that smelt reads (JPEG, PNG, WebP)…", "empty",
+// "truncated"; ERR_LIMIT: "the picture is 50000 x 50000 pixels, the limit is …".
 enum err image_probe(struct span bytes, struct image_info *out, struct error *error) MUST_CHECK;
 
 // 8-bit RGB, row by row, no padding. `pixels` is malloc'ed; image_release frees.
@@ -24,8 +24,10 @@ struct image {
     uint8_t *pixels;
 };
 // Decodes all of it: grey, palette, CMYK, alpha (over white), 16 bit are turned into 8-bit RGB; the
-// EXIF orientation is applied when `orient`. A truncated picture is ERR_FORMAT, never half a picture.
-enum err image_decode(struct span bytes, bool orient, struct image *out, struct error *error) MUST_CHECK;
+// EXIF orientation is applied when `orient`. A truncated picture is ERR_FORMAT, never half a
+// picture.
+enum err image_decode(struct span bytes, bool orient, struct image *out,
+                      struct error *error) MUST_CHECK;
 void image_release(struct image *image);
 
 enum image_resize { IMAGE_STRETCH, IMAGE_CENTER_CROP, IMAGE_LETTERBOX };
@@ -46,3 +48,10 @@ struct preprocess {
 // image → out[3 * width * height] floats in p's layout.
 enum err image_to_tensor(const struct image *image, const struct preprocess *p, float *out,
                          struct error *error) MUST_CHECK;
+
+// Both at once, without ever holding the decoded picture: rows are resized as they are decoded.
+// What a child does for a job. Obeys p->orient. *info (may be NULL) gets what image_probe says. The
+// tensor is that of image_decode and image_to_tensor; with an orientation other than 1 a value may
+// differ by one level of 255, as rows and columns are rounded in another order.
+enum err image_read_tensor(struct span bytes, const struct preprocess *p, float *out,
+                           struct image_info *info, struct error *error) MUST_CHECK;

@@ -1,32 +1,50 @@
-// Model package: a folder with smelt.json (model file, labels, preprocessing, groups), or a bare ONNX
-// file with defaults. Owner of everything it points to; read-only after package_open.
+// Model package: a folder with smelt.json (model file, labels, preprocessing, groups), or a bare
+// ONNX file with defaults. Owner of everything it points to; read-only after package_open.
 #pragma once
 
+#include "engine/engine.h"
 #include "engine/image.h"
 
 struct package_group {
-    char *name;       // "dog"
-    uint8_t *members; // [label_count], 1 = the class belongs to the group
+    char *name;          // "dog"
+    uint8_t *members;    // [label_count], 1 = the class belongs to the group
+    size_t member_count; // length of members: before package_fit only as long as the file asks
 };
 
 struct package {
-    char *name;        // "demo"
-    char *folder;      // where it was found
-    char *model_path;  // the ONNX file
-    char sha256[65];   // of the model file: names the model in results
-    struct preprocess preprocess;
-    char **labels; // [label_count]; "class 17" where the package has none
+    char *name;                   // "demo"
+    char *version, *description;  // free text, "" where the package has none
+    char *folder;                 // where it was found
+    char *model_path;             // the ONNX file
+    char sha256[65];              // of the model file: names the model in results
+    struct preprocess preprocess; // width 0: the package does not say; package_fit sets it
+    char **labels;                // [label_count]; "class 17" where the package has none
     size_t label_count;
     struct package_group *groups;
     size_t group_count;
     float group_threshold; // group present when the sum of its scores reaches this
     bool softmax;          // output.kind "logits": scores are softmax(output)
+    bool output_known;     // the package says so; else the predictor looks at an output
     int top_k;
 };
 
 // name_or_path: a package's name (looked up in the folders of search_path, colon-separated), a
 // package folder, or a .onnx file. ERR_NOT_FOUND lists where it looked and which names exist.
 // Each field of smelt.json is checked; an unknown one is an error that names the nearest.
+//
+// A bare file is shown RGB stretched to the size and layout of the network's input, bilinear,
+// oriented, as (v - 127.5) / 127.5; its labels are "class N"; scores that are no probabilities are
+// softmaxed.
 enum err package_open(const char *name_or_path, const char *search_path, struct package **out,
                       struct error *error) MUST_CHECK;
 void package_free(struct package *p);
+
+// Fits package and network together, once: width, height and layout where the package does not give
+// them, "class N" where it has no labels. ERR_FORMAT, naming both sides, where they contradict:
+// input shape, number of labels, a group's index.
+enum err package_fit(struct package *p, const struct engine_shape *input, size_t class_count,
+                     struct error *error) MUST_CHECK;
+
+// The search path: the value of $SMELT_MODELS where given (not NULL, not ""), else models, the
+// folders of an installed smelt, and those beside this program.
+void package_search_path(const char *smelt_models, struct buf *out);

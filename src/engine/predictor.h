@@ -31,7 +31,8 @@ void predictor_free(struct predictor *p);
 const struct package *predictor_package(const struct predictor *p);
 const struct engine *predictor_engine(const struct predictor *p);
 
-// Makes this process's own context (arena, tensors) and runs once on a grey picture. After the fork.
+// Makes this process's own context (arena, tensors) and runs once on a grey picture. After the
+// fork.
 enum err predictor_prepare(struct predictor *p, struct error *error) MUST_CHECK;
 
 // ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED: the picture's fault, final. ERR_TIMEOUT, ERR_CANCELLED.

@@ -1,0 +1,213 @@
+#include "engine/predictor.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct predictor {
+    struct package *package;
+    struct engine *engine;
+    // of this process, made by predictor_prepare
+    struct engine_context *context;
+    float *input, *output;
+    struct prediction *top;          // [package top_k]
+    struct prediction_group *groups; // [package group_count]
+};
+
+static void unprepare(struct predictor *p)
+{
+    engine_context_free(p->context);
+    free(p->input);
+    free(p->output);
+    free(p->top);
+    free(p->groups);
+    p->context = NULL;
+    p->input = p->output = NULL;
+    p->top = NULL;
+    p->groups = NULL;
+}
+
+void predictor_free(struct predictor *p)
+{
+    if (p == NULL)
+        return;
+    unprepare(p);
+    engine_free(p->engine);
+    package_free(p->package);
+    free(p);
+}
+
+const struct package *predictor_package(const struct predictor *p)
+{
+    return p->package;
+}
+
+const struct engine *predictor_engine(const struct predictor *p)
+{
+    return p->engine;
+}
+
+enum err predictor_prepare(struct predictor *p, struct error *error)
+{
+    const struct preprocess *pre = &p->package->preprocess;
+    if (p->context == NULL) {
+        TRY(engine_context_new(p->engine, &p->context, error));
+        p->input = malloc(engine_input_floats(p->engine) * sizeof *p->input);
+        p->output = malloc(engine_output_floats(p->engine) * sizeof *p->output);
+        p->top = calloc((size_t)p->package->top_k, sizeof *p->top);
+        p->groups = calloc(p->package->group_count + 1, sizeof *p->groups);
+    }
+    if (p->input == NULL || p->output == NULL || p->top == NULL || p->groups == NULL) {
+        unprepare(p);
+        return fail(error, ERR_NOMEM, 0, "no memory for the tensors of model '%s'",
+                    p->package->name);
+    }
+    uint8_t grey[3] = {127, 127, 127};
+    struct image image = {1, 1, grey};
+    TRY(image_to_tensor(&image, pre, p->input, error));
+    return engine_run(p->context, p->input, p->output, NULL, 0, error);
+}
+
+// Numbers in 0..1 with the sum 1.
+static bool are_probabilities(const float *scores, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!(scores[i] >= 0.0f && scores[i] <= 1.0f))
+            return false;
+        sum += (double)scores[i];
+    }
+    return fabs(sum - 1.0) < 1e-3;
+}
+
+// Where the package does not say what the numbers are, those for a grey picture tell.
+static enum err output_guess(struct predictor *p, struct error *error)
+{
+    enum err err = predictor_prepare(p, error);
+    if (err == OK && p->output != NULL) {
+        p->package->softmax = !are_probabilities(p->output, p->package->label_count);
+        p->package->output_known = true;
+    }
+    unprepare(p); // each process makes its own after the fork
+    return err;
+}
+
+enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
+                        struct error *error)
+{
+    struct predictor *p = calloc(1, sizeof *p);
+    CHECK(p != NULL);
+    enum err err = package_open(name_or_path, search_path, &p->package, error);
+    if (err == OK)
+        err = engine_load(p->package->model_path, &p->engine, error);
+    if (err == OK) {
+        err = package_fit(p->package, engine_input_shape(p->engine),
+                          engine_output_floats(p->engine), error);
+        if (err != OK)
+            err = fail_context(error, err, "model '%s'", p->package->name);
+    }
+    if (err == OK && !p->package->output_known)
+        err = output_guess(p, error);
+    if (err != OK) {
+        predictor_free(p);
+        return err;
+    }
+    *out = p;
+    return OK;
+}
+
+// ---- scores -----------------------------------------------------------------------------------
+
+static void softmax(float *scores, size_t count)
+{
+    double sum = 0, highest = (double)scores[0];
+    for (size_t i = 1; i < count; i++)
+        highest = fmax(highest, (double)scores[i]);
+    for (size_t i = 0; i < count; i++)
+        sum += exp((double)scores[i] - highest);
+    for (size_t i = 0; i < count; i++)
+        scores[i] = (float)(exp((double)scores[i] - highest) / sum);
+}
+
+// The best first; of equal ones the lower index.
+static size_t choose_top(const float *scores, size_t count, struct prediction *top, size_t top_k)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (used == top_k && scores[i] <= top[used - 1].score)
+            continue;
+        size_t at = used < top_k ? used++ : used - 1;
+        for (; at > 0 && top[at - 1].score < scores[i]; at--)
+            top[at] = top[at - 1];
+        top[at] = (struct prediction){(int)i, scores[i]};
+    }
+    return used;
+}
+
+static void sum_groups(const struct package *p, const float *scores, struct prediction_group *out)
+{
+    for (size_t g = 0; g < p->group_count; g++) {
+        double sum = 0;
+        for (size_t i = 0; i < p->label_count; i++)
+            if (p->groups[g].members[i])
+                sum += (double)scores[i];
+        out[g].score = (float)sum;
+        out[g].present = out[g].score >= p->group_threshold;
+    }
+}
+
+enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
+                       int64_t deadline_ms, struct prediction_result *out, struct error *error)
+{
+    CHECK(p->context != NULL);
+    const struct package *package = p->package;
+    struct image_info info = {0};
+    int64_t begun_us = clock_monotonic_us();
+    TRY(image_read_tensor(picture, &package->preprocess, p->input, &info, error));
+    int64_t decoded_us = clock_monotonic_us();
+    TRY(engine_run(p->context, p->input, p->output, cancel, deadline_ms, error));
+    for (size_t i = 0; i < package->label_count; i++)
+        if (!isfinite(p->output[i]))
+            return fail(
+                error, ERR_UNSUPPORTED, 0,
+                "model '%s' has no answer to this picture (the score of '%s' is not a number)",
+                package->name, package->labels[i]);
+    if (package->softmax)
+        softmax(p->output, package->label_count);
+    sum_groups(package, p->output, p->groups);
+    bool turned = package->preprocess.orient && info.orientation >= 5;
+    *out = (struct prediction_result){
+        .top = p->top,
+        .top_count = choose_top(p->output, package->label_count, p->top, (size_t)package->top_k),
+        .groups = p->groups,
+        .width = turned ? info.height : info.width,
+        .height = turned ? info.width : info.height,
+        .decode_us = decoded_us - begun_us,
+        .infer_us = clock_monotonic_us() - decoded_us,
+    };
+    return OK;
+}
+
+void predictor_write_json(const struct predictor *p, const struct prediction_result *r,
+                          struct buf *out)
+{
+    const struct package *package = p->package;
+    buf_add_text(out, "{\"predictions\":[");
+    for (size_t i = 0; i < r->top_count; i++) {
+        buf_add_text(out, i == 0 ? "{\"label\":" : ",{\"label\":");
+        json_escape(span_from(package->labels[r->top[i].index]), out);
+        buf_printf(out, ",\"index\":%d,\"score\":%.6g}", r->top[i].index, (double)r->top[i].score);
+    }
+    buf_add_text(out, "],\"groups\":{");
+    for (size_t g = 0; g < package->group_count; g++) {
+        if (g > 0)
+            buf_add_char(out, ',');
+        json_escape(span_from(package->groups[g].name), out);
+        buf_printf(out, ":{\"present\":%s,\"score\":%.6g}", r->groups[g].present ? "true" : "false",
+                   (double)r->groups[g].score);
+    }
+    buf_add_text(out, "}}");
+}
