@@ -16,5 +16,13 @@ enum err credentials_find(const char *fallback_file, struct credentials *out, st
 // Reads [profile] of a shared credentials file.
 enum err credentials_read(const char *path, const char *profile, struct credentials *out,
                           struct error *error) MUST_CHECK;
+// Calls fn for each profile of the file that has a key; stops at the first that does not return OK.
+enum err credentials_each(const char *path,
+                          enum err (*fn)(void *ctx, const char *profile,
+                                         const struct credentials *credentials,
+                                         struct error *error),
+                          void *ctx, struct error *error) MUST_CHECK;
+// ERR_DENIED if others than the owner may read the file, ERR_NOT_FOUND if it is not there.
+enum err credentials_check_private(const char *path, struct error *error) MUST_CHECK;
 // Makes DIR/credentials (0600, [default], random keys) if it is not there. Refuses one readable by others.
 enum err credentials_create(const char *path, struct error *error) MUST_CHECK;

@@ -21,6 +21,8 @@ struct sigv4_request {
     const struct http_header *headers;
     size_t header_count;
     // Hex SHA-256 of the body, or what stands in x-amz-content-sha256 ("UNSIGNED-PAYLOAD", "STREAMING-…").
+    // Empty: verifying takes x-amz-content-sha256, without one UNSIGNED-PAYLOAD for a presigned S3 URL;
+    // in all other cases it is the hash of an empty body.
     struct span payload_hash;
 };
 
