@@ -26,7 +26,8 @@ struct s3_put_options {
     const struct http_call_header *metadata; // names without x-amz-meta-
     size_t metadata_count;
 };
-// body is borrowed until done.
+// body is borrowed until done. With if_none_match, ERR_PRECONDITION can also mean that an earlier attempt of this very
+// call got through and only its answer was lost.
 struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key, struct span body,
                        const struct s3_put_options *options, s3_object_fn *done, void *ctx);
 struct s3_call *s3_delete(struct aws_client *c, const char *bucket, const char *key, s3_done_fn *done, void *ctx);

@@ -27,6 +27,7 @@ typedef void sqs_url_fn(void *ctx, const struct aws_result *r, const char *queue
 typedef void sqs_done_fn(void *ctx, const struct aws_result *r);
 typedef void sqs_attributes_fn(void *ctx, const struct aws_result *r, const struct http_call_header *attributes, size_t count);
 
+// wait_s, visibility_s: -1 for the queue's own.
 struct sqs_call *sqs_receive(struct aws_client *c, const char *queue_url, int max_messages, int wait_s,
                              int visibility_s, sqs_receive_fn *done, void *ctx);
 struct sqs_call *sqs_send(struct aws_client *c, const char *queue_url, struct span body, int delay_s,

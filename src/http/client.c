@@ -19,8 +19,9 @@ enum {
     CALL_TIMEOUT_MS = 60000,
     RESPONSE_BYTES_MAX = 64 << 20,
     RESPONSE_HEADER_BYTES_MAX = 64 << 10,
-    RESERVE_BYTES = 1 << 20, // an announced length is believed up to here before bytes come
-    IDLE_CONNECTION_S = 40,  // below the 60 s after which servers commonly close
+    ERROR_BYTES_MAX = 64 << 10, // an answer that is not 2xx may have this, whatever the limit
+    RESERVE_BYTES = 1 << 20,    // an announced length is believed up to here before bytes come
+    IDLE_CONNECTION_S = 40,     // below the 60 s after which servers commonly close
     RECEIVE_BUFFER_BYTES = 64 << 10,
     SPARE_HANDLES_MAX = 32, // curl handles kept for the next calls
 };
@@ -299,15 +300,18 @@ static size_t on_data(char *data, size_t size, size_t count, void *ctx)
         fail(&call->failure, err, 0, "the answer of %s was not taken", call->place);
         return 0;
     }
-    if (piece.len > call->response_limit_bytes - call->response.len) {
+    size_t limit_bytes = call->response_limit_bytes;
+    if (call->status / 100 != 2 && limit_bytes < ERROR_BYTES_MAX)
+        limit_bytes = ERROR_BYTES_MAX;
+    if (piece.len > limit_bytes - call->response.len) {
         fail(&call->failure, ERR_LIMIT, 0, "the answer of %s is longer than %zu bytes", call->place,
-             call->response_limit_bytes);
+             limit_bytes);
         return 0;
     }
     if (call->response.len == 0) {
         curl_off_t announced = -1;
         curl_easy_getinfo(call->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-        if (announced > 0 && (uint64_t)announced <= call->response_limit_bytes)
+        if (announced > 0 && (uint64_t)announced <= limit_bytes)
             buf_reserve(&call->response,
                         announced < RESERVE_BYTES ? (size_t)announced : RESERVE_BYTES);
     }

@@ -29,7 +29,7 @@ struct http_call_spec {
     uint64_t body_fd_bytes;
     int connect_timeout_ms; // 0: 3000
     int timeout_ms;         // whole call; 0: 60000
-    size_t response_limit_bytes; // 0: 64 MiB; more is ERR_LIMIT
+    size_t response_limit_bytes; // 0: 64 MiB; more is ERR_LIMIT (an error's text may be 64 KiB)
     // Optional: gets the body of a 2xx answer in pieces (others are collected). A non-OK return ends the call.
     enum err (*on_body)(void *ctx, struct span piece);
 };

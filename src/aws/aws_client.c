@@ -1,0 +1,356 @@
+#include "aws/aws_client_internal.h"
+
+#include "aws/sigv4.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/random.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    ATTEMPTS_MAX = 4,
+    ATTEMPT_TIMEOUT_MS = 30000,
+    // full jitter: a retry comes after a random part of base * 2^(attempt - 1)
+    RETRY_BASE_MS = 50,
+    RETRY_BASE_THROTTLED_MS = 500,
+    RETRY_DELAY_MS_MAX = 20000,
+    // A service that is down gets a fifth of the calls again and no flood: a retry takes tokens, a
+    // success gives one.
+    RETRY_TOKENS_MAX = 500,
+    RETRY_TOKENS = 5,
+    SKEW_TOLERATED_MS = 4 * 60 * 1000, // services allow 15 minutes; below this the clock is not it
+};
+
+struct aws_client {
+    struct loop *loop;
+    struct http_client *http;
+    char service[8], region[64];
+    char base[320];  // "http://127.0.0.1:9324" and a path prefix, no '/' at the end
+    char prefix[64]; // path of the endpoint, "" mostly
+    char host[300];  // Host header
+    struct credentials credentials;
+    int attempts_max;
+    int retry_tokens;
+    int64_t clock_offset_ms; // service's clock - ours
+    struct aws_call calls;   // list head
+};
+
+// --- endpoint and region ---
+
+static const char *from_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static enum err set_region(struct aws_client *c, const char *region, struct error *error)
+{
+    if (region == NULL)
+        region = from_environment("AWS_REGION");
+    if (region == NULL)
+        region = from_environment("AWS_DEFAULT_REGION");
+    if (region == NULL)
+        region = "us-east-1";
+    size_t len = strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    if (len == 0 || region[len] != '\0' || len >= sizeof c->region)
+        return fail(error, ERR_ARGUMENT, 0, "'%.100s' is not a region, like eu-central-1", region);
+    memcpy(c->region, region, len + 1);
+    return OK;
+}
+
+static enum err set_endpoint(struct aws_client *c, const char *endpoint, struct error *error)
+{
+    bool s3 = strcmp(c->service, "s3") == 0;
+    char amazon[160];
+    struct url url;
+    AUTO_BUF struct buf host = {0};
+    if (endpoint == NULL)
+        endpoint = from_environment(s3 ? "AWS_ENDPOINT_URL_S3" : "AWS_ENDPOINT_URL_SQS");
+    if (endpoint == NULL)
+        endpoint = from_environment("AWS_ENDPOINT_URL");
+    if (endpoint == NULL) {
+        snprintf(amazon, sizeof amazon, "https://%s.%s.amazonaws.com%s", c->service, c->region,
+                 strncmp(c->region, "cn-", 3) == 0 ? ".cn" : "");
+        endpoint = amazon;
+    }
+    enum err err = url_parse(endpoint, &url, error);
+    if (err != OK)
+        return fail_context(error, err, "endpoint of %s", c->service);
+    size_t prefix_len = url.path.len;
+    while (prefix_len > 0 && url.path.data[prefix_len - 1] == '/')
+        prefix_len--;
+    if (url.query.len > 0 || prefix_len >= sizeof c->prefix)
+        return fail(error, ERR_ARGUMENT, 0,
+                    "endpoint of %s: '%.200s' has a query or a path too long; "
+                    "give http://HOST:PORT",
+                    c->service, endpoint);
+    url_host_header(&url, &host);
+    snprintf(c->host, sizeof c->host, "%s", host.data);
+    snprintf(c->prefix, sizeof c->prefix, "%.*s", (int)prefix_len, url.path.data);
+    snprintf(c->base, sizeof c->base, "%s://%.290s", url.https ? "https" : "http", c->host);
+    return OK;
+}
+
+enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out,
+                        struct error *error)
+{
+    CHECK(strcmp(config->service, "sqs") == 0 || strcmp(config->service, "s3") == 0);
+    struct aws_client *c = calloc(1, sizeof *c);
+    CHECK(c != NULL);
+    c->loop = config->loop;
+    c->http = config->http;
+    strcpy(c->service, config->service);
+    c->credentials = config->credentials;
+    c->attempts_max = config->attempts_max > 0 ? config->attempts_max : ATTEMPTS_MAX;
+    c->retry_tokens = RETRY_TOKENS_MAX;
+    c->calls.prev = c->calls.next = &c->calls;
+    enum err err = set_region(c, config->region, error);
+    if (err == OK)
+        err = set_endpoint(c, config->endpoint, error);
+    if (err != OK) {
+        aws_client_free(c);
+        return err;
+    }
+    *out = c;
+    return OK;
+}
+
+void aws_client_free(struct aws_client *c)
+{
+    if (c == NULL)
+        return;
+    while (c->calls.next != &c->calls)
+        aws_call_cancel(c->calls.next);
+    explicit_bzero(&c->credentials, sizeof c->credentials);
+    free(c);
+}
+
+const char *aws_client_region(const struct aws_client *c)
+{
+    return c->region;
+}
+
+// --- the end of a call ---
+
+static void call_end(struct aws_call *call, const struct aws_result *result,
+                     const struct http_response *response)
+{
+    call->prev->next = call->next;
+    call->next->prev = call->prev;
+    loop_timer_cancel(call->client->loop, &call->timer);
+    call->finish(call, result, response);
+    buf_release(&call->path);
+    buf_release(&call->query);
+    buf_release(&call->body_owned);
+    arena_release(&call->arena);
+    free(call);
+}
+
+static void call_fail(struct aws_call *call, const struct error *error)
+{
+    struct aws_result result = {.err = error->code, .error = *error};
+    call_end(call, &result, NULL);
+}
+
+void aws_call_cancel(struct aws_call *call)
+{
+    if (call->http != NULL) {
+        http_call_cancel(call->http); // on_answer ends the call
+        return;
+    }
+    struct error error = {0};
+    fail(&error, ERR_CANCELLED, 0, "the request to %s was cancelled", call->client->host);
+    call_fail(call, &error);
+}
+
+// --- attempts ---
+
+static void attempt_start(void *ctx);
+
+// The service's clock from its Date header, if ours is far from it.
+static bool correct_clock(struct aws_client *c, const struct aws_result *result,
+                          const struct http_response *response)
+{
+    char date[64];
+    struct tm t = {0};
+    struct span header = http_response_header(response, "date");
+    if (!aws_error_is_skew(result) || header.len == 0 || header.len >= sizeof date)
+        return false;
+    memcpy(date, header.data, header.len);
+    date[header.len] = '\0';
+    if (strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &t) == NULL)
+        return false;
+    int64_t offset_ms = (int64_t)timegm(&t) * 1000 - clock_wall_ms();
+    if (llabs(offset_ms - c->clock_offset_ms) < SKEW_TOLERATED_MS)
+        return false;
+    c->clock_offset_ms = offset_ms;
+    log_event(LOG_WARN, "clock_corrected", "service=%s host=%s offset_s=%lld", c->service, c->host,
+              (long long)(offset_ms / 1000));
+    return true;
+}
+
+static bool may_retry(struct aws_call *call, const struct aws_result *result)
+{
+    struct aws_client *c = call->client;
+    int attempts_max = call->long_poll && c->attempts_max > 2 ? 2 : c->attempts_max;
+    bool passing = result->err == ERR_NET || result->err == ERR_TIMEOUT ||
+                   result->err == ERR_UNAVAILABLE || result->err == ERR_THROTTLED ||
+                   strcmp(result->code, "ConditionalRequestConflict") == 0 ||
+                   strcmp(result->code, "OperationAborted") == 0;
+    if (!passing || call->attempt >= attempts_max || c->retry_tokens < RETRY_TOKENS ||
+        (call->long_poll && result->err == ERR_TIMEOUT))
+        return false;
+    c->retry_tokens -= RETRY_TOKENS;
+    return true;
+}
+
+static int64_t retry_delay_ms(const struct aws_call *call, const struct aws_result *result,
+                              const struct http_response *response)
+{
+    uint64_t after_s = 0;
+    int64_t most = result->err == ERR_THROTTLED ? RETRY_BASE_THROTTLED_MS : RETRY_BASE_MS;
+    for (int i = 1; i < call->attempt && most < RETRY_DELAY_MS_MAX; i++)
+        most *= 2;
+    if (most > RETRY_DELAY_MS_MAX)
+        most = RETRY_DELAY_MS_MAX;
+    int64_t delay = (int64_t)(random_u64() % (uint64_t)(most + 1));
+    if (response->err == OK &&
+        span_to_u64(http_response_header(response, "retry-after"), RETRY_DELAY_MS_MAX / 1000,
+                    &after_s) &&
+        (int64_t)after_s * 1000 > delay)
+        delay = (int64_t)after_s * 1000;
+    return delay;
+}
+
+static void on_answer(void *ctx, const struct http_response *response)
+{
+    struct aws_call *call = ctx;
+    struct aws_client *c = call->client;
+    struct aws_result result = {.status = response->status};
+    call->http = NULL;
+    if (response->err != OK) {
+        result.err = response->err;
+        result.error = response->error;
+    } else if (response->status / 100 != 2) {
+        aws_error_read(c->host, response, &result);
+    }
+    if (result.err == OK) {
+        if (c->retry_tokens < RETRY_TOKENS_MAX)
+            c->retry_tokens++;
+        call_end(call, &result, response);
+        return;
+    }
+    int64_t delay_ms;
+    if (response->err == OK && call->attempt < c->attempts_max &&
+        correct_clock(c, &result, response)) {
+        delay_ms = 0;
+    } else if (may_retry(call, &result)) {
+        delay_ms = retry_delay_ms(call, &result, response);
+    } else {
+        call_end(call, &result, response->err == OK ? response : NULL);
+        return;
+    }
+    log_event(LOG_DEBUG, "request_retried", "service=%s attempt=%d delay_ms=%lld error=\"%s\"",
+              c->service, call->attempt, (long long)delay_ms, result.error.msg);
+    loop_timer_set(c->loop, &call->timer, loop_now_ms(c->loop) + delay_ms, attempt_start, call);
+}
+
+// Signs for the time of this attempt. headers: the call's, then the signature's.
+static size_t sign(struct aws_call *call, struct http_call_header *headers)
+{
+    struct aws_client *c = call->client;
+    struct http_header to_sign[AWS_CALL_HEADERS_MAX + 1];
+    struct sigv4_signed made;
+    size_t n = 0;
+    memcpy(headers, call->headers, call->header_count * sizeof *headers);
+    if (c->credentials.access_key[0] == '\0')
+        return call->header_count; // anonymous
+    for (; n < call->header_count; n++)
+        to_sign[n] = (struct http_header){span_from(headers[n].name), span_from(headers[n].value)};
+    to_sign[n] = (struct http_header){SPAN("host"), span_from(c->host)};
+    struct sigv4_key key = {c->credentials.access_key, c->credentials.secret_key,
+                            c->credentials.session_token};
+    struct sigv4_scope scope = {c->region, c->service};
+    struct sigv4_request request = {.method = span_from(call->method),
+                                    .path = buf_view(&call->path),
+                                    .query = buf_view(&call->query),
+                                    .headers = to_sign,
+                                    .header_count = n + 1,
+                                    .payload_hash = span_from(call->payload_hash)};
+    sigv4_sign(&key, &scope, &request, clock_wall_ms() + c->clock_offset_ms, &call->arena, &made);
+    headers[n++] = (struct http_call_header){"Authorization", made.authorization};
+    headers[n++] = (struct http_call_header){"X-Amz-Date", made.amz_date};
+    if (made.content_sha256 != NULL)
+        headers[n++] = (struct http_call_header){"X-Amz-Content-Sha256", made.content_sha256};
+    if (made.security_token != NULL)
+        headers[n++] = (struct http_call_header){"X-Amz-Security-Token", made.security_token};
+    return n;
+}
+
+static void attempt_start(void *ctx)
+{
+    struct aws_call *call = ctx;
+    struct aws_client *c = call->client;
+    struct http_call_header headers[AWS_CALL_HEADERS_MAX + 4];
+    AUTO_BUF struct buf url = {0};
+    call->attempt++;
+    buf_add_text(&url, c->base);
+    buf_add_span(&url, buf_view(&call->path));
+    if (call->query.len > 0)
+        buf_printf(&url, "?%s", call->query.data);
+    struct http_call_spec spec = {
+        .method = call->method,
+        .url = url.data,
+        .headers = headers,
+        .header_count = sign(call, headers),
+        .body = call->body,
+        .body_fd = -1,
+        .timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : ATTEMPT_TIMEOUT_MS,
+        .response_limit_bytes = call->response_limit_bytes,
+    };
+    call->http = http_client_start(c->http, &spec, on_answer, call);
+}
+
+static void on_refused(void *ctx)
+{
+    struct aws_call *call = ctx;
+    call_fail(call, &call->refused);
+}
+
+void aws_call_header(struct aws_call *call, const char *name, const char *value)
+{
+    CHECK(call->header_count < AWS_CALL_HEADERS_MAX);
+    call->headers[call->header_count++] = (struct http_call_header){
+        arena_copy(&call->arena, span_from(name)), arena_copy(&call->arena, span_from(value))};
+}
+
+void aws_call_start(struct aws_client *c, struct aws_call *call)
+{
+    AUTO_BUF struct buf path = {0};
+    call->client = c;
+    call->prev = c->calls.prev;
+    call->next = &c->calls;
+    call->prev->next = call->next->prev = call;
+    if (call->refused.code != OK) {
+        loop_timer_set(c->loop, &call->timer, loop_now_ms(c->loop), on_refused, call);
+        return;
+    }
+    buf_add_text(&path, c->prefix);
+    buf_add_span(&path, buf_view(&call->path));
+    buf_clear(&call->path);
+    buf_add_span(&call->path, buf_view(&path));
+    if (strcmp(c->service, "s3") == 0 && strncmp(c->base, "https:", 6) == 0 && call->body.len > 0) {
+        strcpy(call->payload_hash,
+               "UNSIGNED-PAYLOAD"); // TLS guards the bytes, and they are read once
+    } else {
+        uint8_t hash[SHA256_BYTES];
+        digest_sha256(call->body, hash);
+        hex_encode(hash, sizeof hash, call->payload_hash);
+    }
+    attempt_start(call);
+}
