@@ -1,5 +1,5 @@
-// What the SQS and S3 clients share: endpoint, region, keys, signing, retries with full jitter and a
-// budget, clock skew correction. Asynchronous, in the role's loop.
+// What the SQS and S3 clients share: endpoint, region, keys, signing, retries with full jitter and
+// a budget, clock skew correction. Asynchronous, in the role's loop.
 #pragma once
 
 #include "aws/credentials.h"
@@ -9,21 +9,23 @@ struct aws_client;
 
 struct aws_client_config {
     struct loop *loop;
-    struct http_client *http;  // borrowed
-    const char *service;       // "sqs" | "s3"
-    const char *endpoint;      // "http://127.0.0.1:9324"; NULL: AWS_ENDPOINT_URL_SQS / _S3, AWS_ENDPOINT_URL, else Amazon's of the region
-    const char *region;        // NULL: AWS_REGION, AWS_DEFAULT_REGION, "us-east-1"
+    struct http_client *http; // borrowed
+    const char *service;      // "sqs" | "s3"
+    const char *endpoint;     // "http://127.0.0.1:9324"; NULL: AWS_ENDPOINT_URL_SQS / _S3,
+                              // AWS_ENDPOINT_URL, else Amazon's of the region
+    const char *region;       // NULL: AWS_REGION, AWS_DEFAULT_REGION, "us-east-1"
     struct credentials credentials;
-    int attempts_max;          // 0: 4; connection errors, 5xx and throttling are tried again
+    int attempts_max; // 0: 4; connection errors, 5xx and throttling are tried again
 };
 
 enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out,
                         struct error *error) MUST_CHECK;
 void aws_client_free(struct aws_client *c);
 
-// An error that the service returned, in our terms: `err` OK, ERR_NOT_FOUND (NoSuchKey, QueueDoesNotExist),
-// ERR_PRECONDITION (412), ERR_EXISTS, ERR_DENIED, ERR_THROTTLED, ERR_UNAVAILABLE (5xx), ERR_NET, ERR_TIMEOUT, ERR_ARGUMENT.
-// error.msg holds the service's code and text.
+// An error that the service returned, in our terms: `err` OK, ERR_NOT_FOUND (NoSuchKey,
+// QueueDoesNotExist), ERR_PRECONDITION (412), ERR_EXISTS, ERR_DENIED, ERR_THROTTLED,
+// ERR_UNAVAILABLE (5xx), ERR_NET, ERR_TIMEOUT, ERR_ARGUMENT. error.msg holds the service's code and
+// text.
 struct aws_result {
     enum err err;
     struct error error;

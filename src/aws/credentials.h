@@ -5,14 +5,15 @@
 
 struct credentials {
     char access_key[132], secret_key[132];
-    char session_token[4096];   // "" none
-    int64_t expires_wall_ms;    // 0: never
+    char session_token[4096]; // "" none
+    int64_t expires_wall_ms;  // 0: never
 };
 
-// Order: environment (AWS_ACCESS_KEY_ID …), profile files (AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE), then
-// fallback_file (DIR/credentials) if not NULL. ERR_NOT_FOUND names all places looked at. (Container, web identity
-// and instance metadata sources join here later.)
-enum err credentials_find(const char *fallback_file, struct credentials *out, struct error *error) MUST_CHECK;
+// Order: environment (AWS_ACCESS_KEY_ID …), profile files (AWS_SHARED_CREDENTIALS_FILE,
+// AWS_PROFILE), then fallback_file (DIR/credentials) if not NULL. ERR_NOT_FOUND names all places
+// looked at. (Container, web identity and instance metadata sources join here later.)
+enum err credentials_find(const char *fallback_file, struct credentials *out,
+                          struct error *error) MUST_CHECK;
 // Reads [profile] of a shared credentials file.
 enum err credentials_read(const char *path, const char *profile, struct credentials *out,
                           struct error *error) MUST_CHECK;
@@ -24,5 +25,6 @@ enum err credentials_each(const char *path,
                           void *ctx, struct error *error) MUST_CHECK;
 // ERR_DENIED if others than the owner may read the file, ERR_NOT_FOUND if it is not there.
 enum err credentials_check_private(const char *path, struct error *error) MUST_CHECK;
-// Makes DIR/credentials (0600, [default], random keys) if it is not there. Refuses one readable by others.
+// Makes DIR/credentials (0600, [default], random keys) if it is not there. Refuses one readable by
+// others.
 enum err credentials_create(const char *path, struct error *error) MUST_CHECK;

@@ -5,10 +5,10 @@
 
 struct s3_call;
 
-struct s3_object { // what came back
-    struct span body;         // get only
+struct s3_object {    // what came back
+    struct span body; // get only
     uint64_t content_length;
-    char etag[80];            // with its quotes
+    char etag[80]; // with its quotes
     char content_type[128];
 };
 
@@ -16,20 +16,23 @@ typedef void s3_object_fn(void *ctx, const struct aws_result *r, const struct s3
 typedef void s3_done_fn(void *ctx, const struct aws_result *r);
 
 // body_limit_bytes: larger objects end with ERR_LIMIT.
-struct s3_call *s3_get(struct aws_client *c, const char *bucket, const char *key, size_t body_limit_bytes,
-                       s3_object_fn *done, void *ctx);
-struct s3_call *s3_head(struct aws_client *c, const char *bucket, const char *key, s3_object_fn *done, void *ctx);
+struct s3_call *s3_get(struct aws_client *c, const char *bucket, const char *key,
+                       size_t body_limit_bytes, s3_object_fn *done, void *ctx);
+struct s3_call *s3_head(struct aws_client *c, const char *bucket, const char *key,
+                        s3_object_fn *done, void *ctx);
 
 struct s3_put_options {
-    const char *content_type;  // NULL: application/octet-stream
-    bool if_none_match;        // If-None-Match: *; existing object: ERR_PRECONDITION
+    const char *content_type;                // NULL: application/octet-stream
+    bool if_none_match;                      // If-None-Match: *; existing object: ERR_PRECONDITION
     const struct http_call_header *metadata; // names without x-amz-meta-
     size_t metadata_count;
 };
-// body is borrowed until done. With if_none_match, ERR_PRECONDITION can also mean that an earlier attempt of this very
-// call got through and only its answer was lost.
+// body is borrowed until done. With if_none_match, ERR_PRECONDITION can also mean that an earlier
+// attempt of this very call got through and only its answer was lost.
 struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key, struct span body,
                        const struct s3_put_options *options, s3_object_fn *done, void *ctx);
-struct s3_call *s3_delete(struct aws_client *c, const char *bucket, const char *key, s3_done_fn *done, void *ctx);
-struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done, void *ctx); // exists: OK
+struct s3_call *s3_delete(struct aws_client *c, const char *bucket, const char *key,
+                          s3_done_fn *done, void *ctx);
+struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done,
+                                 void *ctx); // exists: OK
 void s3_call_cancel(struct s3_call *call);

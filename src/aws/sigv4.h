@@ -14,23 +14,23 @@ struct sigv4_scope {
     const char *region, *service; // "us-east-1", "sqs" | "s3"
 };
 
-// A request as on the wire. path and query are raw (percent-encoded). S3 signs the path as it is; other
-// services encode it once more (scope.service decides).
+// A request as on the wire. path and query are raw (percent-encoded). S3 signs the path as it is;
+// other services encode it once more (scope.service decides).
 struct sigv4_request {
     struct span method, path, query;
     const struct http_header *headers;
     size_t header_count;
-    // Hex SHA-256 of the body, or what stands in x-amz-content-sha256 ("UNSIGNED-PAYLOAD", "STREAMING-…").
-    // Empty: verifying takes x-amz-content-sha256, without one UNSIGNED-PAYLOAD for a presigned S3 URL;
-    // in all other cases it is the hash of an empty body.
+    // Hex SHA-256 of the body, or what stands in x-amz-content-sha256 ("UNSIGNED-PAYLOAD",
+    // "STREAMING-…"). Empty: verifying takes x-amz-content-sha256, without one UNSIGNED-PAYLOAD for
+    // a presigned S3 URL; in all other cases it is the hash of an empty body.
     struct span payload_hash;
 };
 
 // --- signing ---
 struct sigv4_signed { // strings in the arena, to be sent as headers
     const char *authorization, *amz_date;
-    const char *content_sha256;  // S3 only, else NULL
-    const char *security_token;  // NULL: none
+    const char *content_sha256; // S3 only, else NULL
+    const char *security_token; // NULL: none
 };
 // headers must hold Host; those given are all signed. wall_ms: now.
 void sigv4_sign(const struct sigv4_key *key, const struct sigv4_scope *scope,
@@ -44,33 +44,35 @@ enum err sigv4_presign(const struct sigv4_key *key, const struct sigv4_scope *sc
 // --- verifying ---
 enum sigv4_verdict {
     SIGV4_OK,
-    SIGV4_MISSING,         // no signature at all
-    SIGV4_MALFORMED,       // Authorization or X-Amz-* cannot be read, wrong algorithm, missing signed header
-    SIGV4_UNKNOWN_KEY,     // access key id not ours (the signature is computed all the same: same time)
-    SIGV4_MISMATCH,        // signature does not match
-    SIGV4_WRONG_SCOPE,     // date, service or terminator of the credential scope
-    SIGV4_SKEWED,          // date over 15 minutes from now
-    SIGV4_EXPIRED,         // presigned, too old
-    SIGV4_BAD_TOKEN,       // session token differs
+    SIGV4_MISSING,     // no signature at all
+    SIGV4_MALFORMED,   // Authorization or X-Amz-* cannot be read, wrong algorithm, missing signed
+                       // header
+    SIGV4_UNKNOWN_KEY, // access key id not ours (the signature is computed all the same: same time)
+    SIGV4_MISMATCH,    // signature does not match
+    SIGV4_WRONG_SCOPE, // date, service or terminator of the credential scope
+    SIGV4_SKEWED,      // date over 15 minutes from now
+    SIGV4_EXPIRED,     // presigned, too old
+    SIGV4_BAD_TOKEN,   // session token differs
 };
 
 struct sigv4_identity {
     const char *access_key; // of the keyring; NULL unless SIGV4_OK
     bool presigned;
-    char region[64];          // of the credential scope (any is accepted)
-    uint8_t signing_key[32];  // and what chunked uploads need to verify their pieces
+    char region[64];         // of the credential scope (any is accepted)
+    uint8_t signing_key[32]; // and what chunked uploads need to verify their pieces
     char amz_date[20];
     char signature[65];
     struct span signed_headers; // "host;x-amz-date", view into the request
 };
 
 struct keyring; // known access keys and secrets
-enum err keyring_open(const char *credentials_file, struct keyring **out, struct error *error) MUST_CHECK;
+enum err keyring_open(const char *credentials_file, struct keyring **out,
+                      struct error *error) MUST_CHECK;
 struct keyring *keyring_new_single(const char *access_key, const char *secret_key);
 void keyring_free(struct keyring *k);
 
-// Verifies header and query (presigned) form. Constant-time comparison. The caller checks that the body
-// has the payload hash. message: one line for the client, without secrets.
+// Verifies header and query (presigned) form. Constant-time comparison. The caller checks that the
+// body has the payload hash. message: one line for the client, without secrets.
 enum sigv4_verdict sigv4_verify(struct keyring *keyring, const char *service,
                                 const struct sigv4_request *request, int64_t wall_ms,
                                 struct arena *arena, struct sigv4_identity *out,

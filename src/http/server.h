@@ -1,17 +1,18 @@
 // HTTP/1.1 server on libmicrohttpd, inside a role's event loop: one thread, no locks.
 //
-// A request's way: on_head (headers are there: refuse, buffer or stream the body) → on_body for each
-// piece when streaming → on_request (all is there) → http_reply*, at once or any time later → on_done.
-// Between on_request and the reply the connection is suspended. With http_request_on_hangup its
-// descriptor is watched: when the client hangs up the callback runs, then nothing can be replied, and
-// on_done follows. Without, a client that has gone is noticed when the reply is sent.
+// A request's way: on_head (headers are there: refuse, buffer or stream the body) → on_body for
+// each piece when streaming → on_request (all is there) → http_reply*, at once or any time later →
+// on_done. Between on_request and the reply the connection is suspended. With
+// http_request_on_hangup its descriptor is watched: when the client hangs up the callback runs,
+// then nothing can be replied, and on_done follows. Without, a client that has gone is noticed when
+// the reply is sent.
 //
 // A reply before on_request (a refusal) reaches the client even while it is still sending: a small
 // rest of the body is read first and the connection stays; else the reply goes out at once, up to
 // 64 MiB more are read and dropped, and the connection is closed.
 //
-// Refused before the role sees it (clear one-line text body, connection closed): malformed requests,
-// too many or too large headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400).
+// Refused before the role sees it (clear one-line text body, connection closed): malformed
+// requests, too many or too large headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400).
 #pragma once
 
 #include "base/arena.h"
@@ -26,7 +27,8 @@ struct http_header {
 };
 
 enum http_body {
-    HTTP_BODY_BUFFER, // collected up to body_limit_bytes; above: http_server answers 413 by on_too_large
+    HTTP_BODY_BUFFER, // collected up to body_limit_bytes; above: http_server answers 413 by
+                      // on_too_large
     HTTP_BODY_STREAM, // on_body gets the pieces
 };
 
@@ -77,18 +79,20 @@ enum err http_server_new(struct loop *loop, const struct http_server_config *con
                          const struct http_handlers *handlers, struct http_server **out,
                          struct error *error) MUST_CHECK;
 int http_server_port(const struct http_server *s);
-void http_server_stop_accepting(struct http_server *s);  // drain: no new connections or requests
+void http_server_stop_accepting(struct http_server *s);   // drain: no new connections or requests
 int http_server_connections(const struct http_server *s); // open ones, for drain and metrics
 void http_server_free(struct http_server *s);             // ends what is still open
 
 // Value of a header (first one), empty span if absent.
 struct span http_request_header(const struct http_request *r, const char *name);
-// Decoded value of a query parameter (arena); false if absent or badly escaped. name is decoded too.
+// Decoded value of a query parameter (arena); false if absent or badly escaped. name is decoded
+// too.
 bool http_request_query(struct http_request *r, const char *name, struct span *value);
 
-// Replies. Exactly one per request; from the loop's thread. headers are copied, as is body. Content-Length,
-// Date and Connection are set by the server. HEAD replies drop the body but keep Content-Length.
-// A header whose value is empty or has a control character is left out (the library takes none).
+// Replies. Exactly one per request; from the loop's thread. headers are copied, as is body.
+// Content-Length, Date and Connection are set by the server. HEAD replies drop the body but keep
+// Content-Length. A header whose value is empty or has a control character is left out (the library
+// takes none).
 void http_reply(struct http_request *r, int status, const struct http_header *headers,
                 size_t header_count, struct span body);
 // Takes the buffer's memory: no copy. b is empty afterwards.
