@@ -1,25 +1,35 @@
-#include "cli/bench_engine.h"
-
-#include "base/clock.h"
+// smelt bench engine: how near a model comes to the core's own limit.
 #include "base/text.h"
+#include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/peak.h"
 #include "engine/engine.h"
+#include "engine/package.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 enum { RUNS_MIN = 5, RUNS_MAX = 4096, SECONDS_MAX = 3600 };
 
+static const struct option table[] = {
+    {"model", "M", "demo", "a package's name, its folder, or an .onnx file"},
+    {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
+    {"seconds", "S", "5", "how long to measure; at least 5 pictures are run"},
+    {"layers", NULL, NULL, "also the time of each layer, on stderr"},
+    {0},
+};
+
+// Per run: time that passed, and the share of the core's peak while the core was ours. The share is
+// of processor time, with a peak measured before and after each run, so that what else runs on the
+// machine spoils it little.
 struct bench {
-    const char *model;
-    double seconds;
-    bool layers;
+    struct package *package;
     struct engine *engine;
     struct engine_context *context;
     float *input, *output;
     double load_ms;
-    double ms[RUNS_MAX], peak[RUNS_MAX], fraction[RUNS_MAX]; // a peak is measured around each run
+    double ms[RUNS_MAX], cpu_ms[RUNS_MAX], peak[RUNS_MAX], fraction[RUNS_MAX];
     int runs;
 };
 
@@ -35,11 +45,22 @@ static double median(double *values, int count)
     return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-static enum err prepare(struct bench *b, struct error *error)
+static double clock_ms(clockid_t clock)
 {
-    int64_t start = clock_monotonic_us();
-    TRY(engine_load(b->model, &b->engine, error));
-    b->load_ms = (double)(clock_monotonic_us() - start) / 1000;
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static enum err prepare(struct bench *b, const char *model, const char *folders,
+                        struct error *error)
+{
+    AUTO_BUF struct buf search = {0};
+    package_search_path(folders, &search);
+    TRY(package_open(model, search.data, &b->package, error));
+    double start = clock_ms(CLOCK_MONOTONIC);
+    TRY(engine_load(b->package->model_path, &b->engine, error));
+    b->load_ms = clock_ms(CLOCK_MONOTONIC) - start;
     TRY(engine_context_new(b->engine, &b->context, error));
     size_t count = engine_input_floats(b->engine);
     b->input = malloc(count * sizeof *b->input);
@@ -54,23 +75,21 @@ static enum err prepare(struct bench *b, struct error *error)
     return OK;
 }
 
-// Runs and peaks take turns, so that both see the same neighbours on the machine.
-static enum err measure(struct bench *b, struct error *error)
+static enum err measure(struct bench *b, double seconds, struct error *error)
 {
-    double gflop = engine_gflop(b->engine);
-    int64_t end = clock_monotonic_us() + (int64_t)(b->seconds * 1e6);
+    double gflop = engine_gflop(b->engine), end = clock_ms(CLOCK_MONOTONIC) + seconds * 1e3;
     TRY(engine_run(b->context, b->input, b->output, NULL, 0, error)); // touches all pages
     double before = peak_fma_gflops();
-    while (b->runs < RUNS_MAX && (b->runs < RUNS_MIN || clock_monotonic_us() < end)) {
-        int64_t start = clock_monotonic_us();
+    for (int i = 0; i < RUNS_MAX && (i < RUNS_MIN || clock_ms(CLOCK_MONOTONIC) < end); i++) {
+        double wall = clock_ms(CLOCK_MONOTONIC), cpu = clock_ms(CLOCK_THREAD_CPUTIME_ID);
         TRY(engine_run(b->context, b->input, b->output, NULL, 0, error));
-        double ms = (double)(clock_monotonic_us() - start) / 1000, after = peak_fma_gflops();
-        double peak = before > after ? before : after;
-        b->ms[b->runs] = ms;
-        b->peak[b->runs] = peak;
-        b->fraction[b->runs] = peak > 0 ? gflop / ms * 1000 / peak : 0;
+        b->cpu_ms[i] = clock_ms(CLOCK_THREAD_CPUTIME_ID) - cpu;
+        b->ms[i] = clock_ms(CLOCK_MONOTONIC) - wall;
+        double after = peak_fma_gflops();
+        b->peak[i] = (before + after) / 2;
+        b->fraction[i] = b->peak[i] > 0 ? gflop / b->cpu_ms[i] * 1000 / b->peak[i] : 0;
         before = after;
-        b->runs++;
+        b->runs = i + 1;
     }
     return OK;
 }
@@ -78,25 +97,27 @@ static enum err measure(struct bench *b, struct error *error)
 static void report(struct bench *b)
 {
     AUTO_BUF struct buf name = {0};
-    double ms = median(b->ms, b->runs), peak = median(b->peak, b->runs);
-    double fraction = median(b->fraction, b->runs), gflop = engine_gflop(b->engine);
-    json_escape(span_from(b->model), &name);
+    double ms = median(b->ms, b->runs), cpu_ms = median(b->cpu_ms, b->runs);
+    double peak = median(b->peak, b->runs), fraction = median(b->fraction, b->runs);
+    double gflop = engine_gflop(b->engine), arena = (double)engine_arena_bytes(b->engine);
+    double weights = (double)engine_weight_bytes(b->engine);
+    json_escape(span_from(b->package->name), &name);
     printf("{\"bench\":\"engine\",\"model\":%s,\"precision\":\"fp32\",\"ms_per_image\":%.3f,"
-           "\"ms_min\":%.3f,\"fraction_of_peak\":%.4f,\"peak_gops\":%.1f,\"peak_gops_max\":%.1f,"
-           "\"peak_kernel\":\"%s\",\"gflop_per_image\":%.4f,\"arena_bytes\":%zu,"
-           "\"weight_bytes\":%zu,\"load_ms\":%.1f,\"runs\":%d}\n",
-           name.data, ms, b->ms[0], fraction, peak, b->peak[b->runs - 1], peak_fma_name(), gflop,
-           engine_arena_bytes(b->engine), engine_weight_bytes(b->engine), b->load_ms, b->runs);
+           "\"ms_min\":%.3f,\"cpu_ms\":%.3f,\"fraction_of_peak\":%.4f,\"peak_gops\":%.1f,"
+           "\"peak_kernel\":\"%s\",\"gflop_per_image\":%.4f,\"arena_bytes\":%.0f,"
+           "\"weight_bytes\":%.0f,\"load_ms\":%.1f,\"runs\":%d}\n",
+           name.data, ms, b->ms[0], cpu_ms, fraction, peak, peak_fma_name(), gflop, arena, weights,
+           b->load_ms, b->runs);
     fflush(stdout);
-    fprintf(stderr,
-            "%s\n  fp32      %10.2f ms a picture (fastest %.2f, %d runs)\n"
-            "  work      %10.3f GFLOP a picture\n"
-            "  speed     %10.1f GFLOP/s, %.1f %% of the core's %.1f (%s)\n"
-            "  memory    %10.1f MB weights (shared), %.1f MB arena (per process)\n"
-            "  load      %10.0f ms\n",
-            b->model, ms, b->ms[0], b->runs, gflop, gflop / ms * 1000, 100 * fraction, peak,
-            peak_fma_name(), (double)engine_weight_bytes(b->engine) / 1e6,
-            (double)engine_arena_bytes(b->engine) / 1e6, b->load_ms);
+    fprintf(stderr, "%s, fp32, one thread, %d runs\n", b->package->name, b->runs);
+    fprintf(stderr, "  a picture   %10.2f ms (median; fastest %.2f; processor time %.2f)\n", ms,
+            b->ms[0], cpu_ms);
+    fprintf(stderr, "  work        %10.3f GFLOP\n", gflop);
+    fprintf(stderr, "  speed       %10.1f %% of the core's %.1f GFLOP/s (%s)\n", 100 * fraction,
+            peak, peak_fma_name());
+    fprintf(stderr, "  weights     %10.1f MB, shared by all processes\n", weights * 1e-6);
+    fprintf(stderr, "  arena       %10.1f MB, for each process\n", arena * 1e-6);
+    fprintf(stderr, "  load        %10.0f ms\n", b->load_ms);
 }
 
 // Time per step on stderr: the fastest of several runs, step by step.
@@ -120,51 +141,44 @@ static enum err report_layers(struct bench *b, struct error *error)
     return err;
 }
 
-static int usage(void)
+static enum err bench(struct bench *b, const struct options *o, long seconds, struct error *error)
 {
-    fprintf(stderr, "usage: smelt bench engine --model FILE.onnx [--seconds S] [--layers]\n"
-                    "  tools/make_xception.py writes a model with random weights to measure\n");
-    return 2;
-}
-
-static bool parse(struct bench *b, int argc, char **argv)
-{
-    b->seconds = 5;
-    for (int i = 1; i < argc; i++) {
-        char *end = "";
-        if (strcmp(argv[i], "--layers") == 0)
-            b->layers = true;
-        else if (strcmp(argv[i], "--model") == 0 && i + 1 < argc)
-            b->model = argv[++i];
-        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
-            b->seconds = strtod(argv[++i], &end);
-        else
-            return false;
-        if (*end != '\0' || !(b->seconds >= 0 && b->seconds <= SECONDS_MAX))
-            return false;
-    }
-    return b->model != NULL;
+    TRY(prepare(b, options_get(o, "model"), options_get(o, "models"), error));
+    TRY(measure(b, (double)seconds, error));
+    report(b);
+    return options_on(o, "layers") ? report_layers(b, error) : OK;
 }
 
 int bench_engine_main(int argc, char **argv)
 {
-    static struct bench b; // large; one bench a process
-    struct error error;
-    memset(&b, 0, sizeof b);
-    if (!parse(&b, argc, argv))
-        return usage();
-    enum err err = prepare(&b, &error);
-    if (err == OK)
-        err = measure(&b, &error);
-    if (err == OK)
-        report(&b);
-    if (err == OK && b.layers)
-        err = report_layers(&b, &error);
-    if (err != OK)
+    struct options o;
+    int code = options_parse(&o, table, "smelt bench engine [options]",
+                             "Runs a model on one core and compares it with the core's own limit, "
+                             "measured in the same run. tools/make_xception.py writes a model with "
+                             "random weights to measure.",
+                             argc, argv);
+    if (code >= 0)
+        return code;
+    long seconds;
+    struct error error = {0};
+    struct bench *b = calloc(1, sizeof *b);
+    enum err err = ERR_ARGUMENT;
+    if (!options_int(&o, "seconds", 0, SECONDS_MAX, &seconds))
+        code = 2;
+    else if (b == NULL)
+        err = fail(&error, ERR_NOMEM, 0, "no memory");
+    else
+        err = bench(b, &o, seconds, &error);
+    if (err != OK && code != 2)
         fprintf(stderr, "smelt: %s\n", error.msg);
-    free(b.input);
-    free(b.output);
-    engine_context_free(b.context);
-    engine_free(b.engine);
-    return err == OK ? 0 : 1;
+    if (b != NULL) {
+        free(b->input);
+        free(b->output);
+        engine_context_free(b->context);
+        engine_free(b->engine);
+        package_free(b->package);
+        free(b);
+    }
+    options_release(&o);
+    return code == 2 ? 2 : err == OK ? 0 : 1;
 }
