@@ -16,7 +16,7 @@
 
 enum {
     FOLDERS = 256,
-    FOLDER_SHIFT = 12,  // 4096 ids in a row share a folder: a batch syncs one or two folders
+    FOLDER_SHIFT = 12, // 4096 ids in a row share a folder: a batch syncs one or two folders
     COUNTER_BITS = 40,
     NAME_BYTES = 16 + 1,
 };
@@ -105,8 +105,7 @@ enum err blob_create(struct blob_dir *dir, uint64_t *id, int *fd, struct error *
     CHECK(dir->counter >> COUNTER_BITS == 0);
     uint64_t new_id = dir->run << COUNTER_BITS | dir->counter++;
     name_of(new_id, name);
-    int new_fd =
-        openat(folder_of(dir, new_id), name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int new_fd = openat(folder_of(dir, new_id), name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (new_fd < 0)
         return fail(error, err_from_errno(errno), errno, "create body file %s", name);
     *id = new_id;
@@ -196,7 +195,7 @@ static enum err sweep_folder(struct blob_dir *dir, int folder,
         }
     }
     closedir(list);
-    return err != OK ? fail(error, err, 0, "the index cannot be read") : OK;
+    return err != OK ? fail(error, err, 0, "the catalog cannot be read") : OK;
 }
 
 enum err blob_sweep(struct blob_dir *dir, enum err (*live)(void *ctx, uint64_t id, bool *is_live),

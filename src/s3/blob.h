@@ -1,7 +1,8 @@
-// Body files: DIR/XX/ID, ID = 16 hex digits, XX = one of 256 fixed folders. No client's text ever becomes
-// part of a path. An id is used once and never again: number of this opening (24 bits) and a
-// counter (40 bits). A file that no record of the index names is an orphan: an upload that did not
-// finish, or a deletion whose unlink did not happen; the sweep removes those of earlier openings.
+// Body files: DIR/XX/ID, ID = 16 hex digits, XX = one of 256 fixed folders. No client's text ever
+// becomes part of a path. An id is used once and never again: number of this opening (24 bits) and
+// a counter (40 bits). A file that no record of the catalog names is an orphan: an upload that did
+// not finish, or a deletion whose unlink did not happen; the sweep removes those of earlier
+// openings.
 //
 // blob_create is for the loop's thread alone; the rest is for any thread.
 #pragma once
@@ -27,9 +28,10 @@ void blob_dir_close(struct blob_dir *dir); // NULL allowed
 
 // A new empty file, open for writing. Not durable before blob_sync.
 enum err blob_create(struct blob_dir *dir, uint64_t *id, int *fd, struct error *error) MUST_CHECK;
-enum err blob_append(struct blob_dir *dir, int fd, struct span data, struct error *error) MUST_CHECK;
-// Makes the files durable, their names too. ERR_IO: a sync failed, and nothing that was written may be
-// trusted from now on: stop. (ERR_FULL never comes from here: that, too, is ERR_IO.)
+enum err blob_append(struct blob_dir *dir, int fd, struct span data,
+                     struct error *error) MUST_CHECK;
+// Makes the files durable, their names too. ERR_IO: a sync failed, and nothing that was written may
+// be trusted from now on: stop. (ERR_FULL never comes from here: that, too, is ERR_IO.)
 enum err blob_sync(struct blob_dir *dir, const uint64_t *ids, const int *fds, size_t count,
                    struct error *error) MUST_CHECK;
 // For reading. ERR_NOT_FOUND if it was removed.
@@ -37,6 +39,7 @@ enum err blob_open(struct blob_dir *dir, uint64_t id, int *fd, struct error *err
 // Missing is fine. Failure is logged only: the sweep will come past.
 void blob_remove(struct blob_dir *dir, uint64_t id);
 
-// Removes each file of an earlier opening that `live` does not know. Ends early when *stop becomes true.
+// Removes each file of an earlier opening that `live` does not know. Ends early when *stop becomes
+// true.
 enum err blob_sweep(struct blob_dir *dir, enum err (*live)(void *ctx, uint64_t id, bool *is_live),
                     void *ctx, const bool *stop, uint64_t *removed, struct error *error) MUST_CHECK;

@@ -19,7 +19,7 @@ enum range_verdict byte_range_parse(struct span header, uint64_t size_bytes, uin
         return RANGE_NONE;
     if (to.len > 0 && !span_to_u64(to, UINT64_MAX, &b))
         return RANGE_NONE; // several ranges, too: "1-2,4-5"
-    if (from.len == 0) { // the last b bytes
+    if (from.len == 0) {   // the last b bytes
         if (b == 0 || size_bytes == 0)
             return RANGE_UNSATISFIABLE;
         *first = b < size_bytes ? size_bytes - b : 0;

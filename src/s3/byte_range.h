@@ -4,8 +4,8 @@
 #include "base/buf.h"
 
 enum range_verdict {
-    RANGE_NONE,          // no range, several, another unit or not well-formed: send the whole (as S3 does)
-    RANGE_PART,          // send bytes first … last
+    RANGE_NONE, // no range, several, another unit or not well-formed: send the whole (as S3 does)
+    RANGE_PART, // send bytes first … last
     RANGE_UNSATISFIABLE, // 416
 };
 

@@ -28,7 +28,8 @@ static const struct {
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
-// Tables for eight bytes at a time ("slicing by 8"): tables[k][b] is the CRC of byte b followed by k zero bytes.
+// Tables for eight bytes at a time ("slicing by 8"): tables[k][b] is the CRC of byte b followed by
+// k zero bytes.
 static uint64_t crc32_tables[8][256], crc64_tables[8][256];
 
 static void tables_fill(uint64_t tables[8][256], uint64_t polynomial)
@@ -48,7 +49,7 @@ static void tables_fill(uint64_t tables[8][256], uint64_t polynomial)
 
 __attribute__((constructor)) static void tables_init(void)
 {
-    tables_fill(crc32_tables, 0xedb88320u);          // ISO-HDLC, reflected (zlib's)
+    tables_fill(crc32_tables, 0xedb88320u);         // ISO-HDLC, reflected (zlib's)
     tables_fill(crc64_tables, 0x9a6c9329ac4bc9b5u); // NVMe, reflected
 }
 
@@ -85,6 +86,11 @@ enum checksum_kind checksum_kind_from_header(struct span header)
         if (span_is_nocase(header, kinds[i].header))
             return (enum checksum_kind)i;
     return CHECKSUM_NONE;
+}
+
+const char *checksum_name(enum checksum_kind kind)
+{
+    return (int)kind < KINDS ? kinds[kind].name : "";
 }
 
 const char *checksum_header(enum checksum_kind kind)

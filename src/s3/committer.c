@@ -86,6 +86,7 @@ void commit_op_free(struct commit_op *op)
         return;
     fd_close(&op->blob_fd);
     buf_release(&op->key);
+    buf_release(&op->headers);
     buf_release(&op->record);
     free(op);
 }
@@ -164,14 +165,15 @@ static void *syncer_main(void *arg)
 
 // --- the writer: applies changes in a transaction ---
 
-// The object under op's key, if there is one. Damaged ones are there, without an etag and a body file.
-static enum err old_object(struct index_txn *txn, uint64_t root, const struct commit_op *op,
+// The object under op's key, if there is one. Damaged ones are there, without an etag and a body
+// file.
+static enum err old_object(struct catalog_txn *txn, uint64_t root, const struct commit_op *op,
                            bool *there, struct object_record *old, struct error *error)
 {
     struct span bytes;
     struct error damage;
     *old = (struct object_record){0};
-    enum err err = index_object_get(txn, root, buf_view(&op->key), &bytes, error);
+    enum err err = catalog_object_get(txn, root, buf_view(&op->key), &bytes, error);
     *there = err == OK;
     if (err == ERR_NOT_FOUND)
         return OK;
@@ -198,28 +200,28 @@ static enum err conditions_check(struct commit_op *op, bool there, const struct 
     return OK;
 }
 
-static enum err apply_put(struct index_txn *txn, uint64_t root, struct commit_op *op,
+static enum err apply_put(struct catalog_txn *txn, uint64_t root, struct commit_op *op,
                           const struct object_record *old)
 {
     if (old->blob_id != 0)
-        TRY(index_blob_drop(txn, old->blob_id, &op->error));
+        TRY(catalog_blob_drop(txn, old->blob_id, &op->error));
     op->freed_blob = old->blob_id;
     if (op->blob_id != 0)
-        TRY(index_blob_add(txn, op->blob_id, &op->error));
-    return index_object_put(txn, root, buf_view(&op->key), buf_view(&op->record), &op->error);
+        TRY(catalog_blob_add(txn, op->blob_id, &op->error));
+    return catalog_object_put(txn, root, buf_view(&op->key), buf_view(&op->record), &op->error);
 }
 
-static enum err apply_delete(struct index_txn *txn, uint64_t root, struct commit_op *op,
+static enum err apply_delete(struct catalog_txn *txn, uint64_t root, struct commit_op *op,
                              const struct object_record *old)
 {
     if (old->blob_id != 0)
-        TRY(index_blob_drop(txn, old->blob_id, &op->error));
+        TRY(catalog_blob_drop(txn, old->blob_id, &op->error));
     op->freed_blob = old->blob_id;
-    return index_object_delete(txn, root, buf_view(&op->key), &op->error);
+    return catalog_object_delete(txn, root, buf_view(&op->key), &op->error);
 }
 
 // Sets op->err. *broken: the transaction must not be committed.
-static void apply(struct index_txn *txn, struct commit_op *op, bool *broken)
+static void apply(struct catalog_txn *txn, struct commit_op *op, bool *broken)
 {
     struct bucket bucket;
     struct object_record old;
@@ -227,11 +229,11 @@ static void apply(struct index_txn *txn, struct commit_op *op, bool *broken)
     op->freed_blob = 0;
     op->no_bucket = false;
     if (op->kind == COMMIT_BUCKET_CREATE) {
-        op->err = index_bucket_create(txn, op->bucket, op->now_ms, &op->error);
+        op->err = catalog_bucket_create(txn, op->bucket, op->now_ms, &op->error);
     } else if (op->kind == COMMIT_BUCKET_DELETE) {
-        op->err = index_bucket_delete(txn, op->bucket, &op->error);
+        op->err = catalog_bucket_delete(txn, op->bucket, &op->error);
         op->no_bucket = op->err == ERR_NOT_FOUND;
-    } else if ((op->err = index_bucket_get(txn, op->bucket, &bucket, &op->error)) != OK) {
+    } else if ((op->err = catalog_bucket_get(txn, op->bucket, &bucket, &op->error)) != OK) {
         op->no_bucket = op->err == ERR_NOT_FOUND;
     } else {
         op->err = old_object(txn, bucket.root, op, &there, &old, &op->error);
@@ -251,25 +253,25 @@ static bool needs_space(const struct commit_op *op)
     return op->kind == COMMIT_PUT || op->kind == COMMIT_BUCKET_CREATE;
 }
 
-// One transaction for all. ERR_FULL and ERR_CORRUPT: nothing happened, *guilty is the change at which it
-// stopped (NULL: at the commit). ERR_IO: fatal.
+// One transaction for all. ERR_FULL and ERR_CORRUPT: nothing happened, *guilty is the change at
+// which it stopped (NULL: at the commit). ERR_IO: fatal.
 static enum err transact(struct committer *c, struct commit_op **ops, size_t count,
                          struct commit_op **guilty, struct error *error)
 {
-    struct index_txn *txn;
+    struct catalog_txn *txn;
     *guilty = NULL;
-    TRY(index_begin(c->config.index, true, &txn, error));
+    TRY(catalog_begin(c->config.catalog, true, &txn, error));
     for (size_t i = 0; i < count; i++) {
         bool broken = false;
         apply(txn, ops[i], &broken);
         if (broken) {
-            index_abort(txn);
+            catalog_abort(txn);
             *guilty = ops[i];
             *error = ops[i]->error;
             return ops[i]->err == ERR_EXISTS ? ERR_IO : ops[i]->err;
         }
     }
-    return index_commit(txn, error);
+    return catalog_commit(txn, error);
 }
 
 // Commits what can be committed. Changes that do not fit or that meet damage are failed one by one.
@@ -283,7 +285,7 @@ static enum err commit_batch(struct committer *c, struct commit_op **ops, size_t
             return OK;
         if (err != ERR_FULL && err != ERR_CORRUPT)
             return err;
-        if (guilty == NULL && count > 1) { // does each one fit alone?
+        if (guilty == NULL && count > 1) {               // does each one fit alone?
             TRY(commit_batch(c, ops, count / 2, error)); // depth: log2 of the batch
             ops += count / 2;
             count -= count / 2;
@@ -318,7 +320,7 @@ static enum err write_batch(struct committer *c, struct commit_op **ops, size_t 
     uint64_t freed[S3_COMMIT_BATCH_MAX];
     size_t freed_count = 0;
     int64_t started_us = clock_monotonic_us();
-    enum err reserve = index_reserve(c->config.index, error);
+    enum err reserve = catalog_reserve(c->config.catalog, error);
     if (reserve != OK && reserve != ERR_FULL)
         return reserve;
     // those that cannot have space go to the end of the array, out of the transaction

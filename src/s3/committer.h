@@ -1,17 +1,18 @@
 // Makes changes durable, off the event loop. Two threads in a row:
 //
-//     loop ──(has a body file)──► syncer: files and folders ──► committer: one LMDB transaction ──► loop
-//          └─(body in the index)────────────────────────────►
+//     loop ──(has a body file)──► syncer: files and folders ──► committer: one LMDB transaction ──►
+//     loop
+//          └─(body in the catalog)────────────────────────────►
 //
 // All changes that wait share one transaction (group commit), whatever their number up to
-// S3_COMMIT_BATCH_MAX. A change that cannot be made (condition, no bucket) fails alone. When the disk
-// is full those that need space fail with ERR_FULL and deletions go on. When a sync fails, nothing is answered
-// any more: on_fatal runs in the loop, and the process must end.
+// S3_COMMIT_BATCH_MAX. A change that cannot be made (condition, no bucket) fails alone. When the
+// disk is full those that need space fail with ERR_FULL and deletions go on. When a sync fails,
+// nothing is answered any more: on_fatal runs in the loop, and the process must end.
 #pragma once
 
 #include "base/loop.h"
 #include "s3/blob.h"
-#include "s3/index.h"
+#include "s3/catalog.h"
 #include "s3/object_record.h"
 
 enum commit_kind {
@@ -21,21 +22,24 @@ enum commit_kind {
     COMMIT_BUCKET_DELETE,
 };
 
+struct s3_request;
+
 struct commit_op {
     enum commit_kind kind;
     char bucket[S3_BUCKET_NAME_BYTES_MAX + 1];
     struct buf key;
     // put
-    struct buf record;        // encoded object_record
-    uint64_t blob_id;         // 0: none
-    int blob_fd;              // -1: none; closed by the committer
-    bool if_none_match;       // only if there is no such object
-    bool if_match_any;        // only if there is one
+    struct buf headers;        // encoded, to become part of the record
+    struct buf record;         // encoded object_record
+    uint64_t blob_id;          // 0: none
+    int blob_fd;               // -1: none; closed by the committer
+    bool if_none_match;        // only if there is no such object
+    bool if_match_any;         // only if there is one
     char if_match[ETAG_BYTES]; // only if it has this etag (in quotes); "" no condition
-    int64_t now_ms;           // bucket create
+    int64_t now_ms;            // bucket create
     // result, when done is called
-    enum err err; // OK, ERR_NOT_FOUND (no such bucket; if_match: no such object), ERR_EXISTS, ERR_BUSY,
-                  // ERR_PRECONDITION, ERR_FULL, ERR_LIMIT, ERR_CORRUPT
+    enum err err;   // OK, ERR_NOT_FOUND (no such bucket; if_match: no such object), ERR_EXISTS,
+                    // ERR_BUSY, ERR_PRECONDITION, ERR_FULL, ERR_LIMIT, ERR_CORRUPT
     bool no_bucket; // ERR_NOT_FOUND is about the bucket
     struct error error;
     int64_t commit_us;  // the batch's transaction
@@ -43,6 +47,7 @@ struct commit_op {
     // Called in the loop's thread, once. Owns op from then on.
     void (*done)(struct commit_op *op);
     void *ctx;
+    void (*reply)(struct s3_request *r, struct commit_op *op); // for who submits
     // inner
     struct commit_op *next;
     uint64_t freed_blob; // to remove after the commit
@@ -53,7 +58,7 @@ void commit_op_free(struct commit_op *op); // NULL allowed; closes blob_fd
 
 struct committer_config {
     struct loop *loop;
-    struct index *index;
+    struct catalog *catalog;
     struct blob_dir *blobs;
     void (*on_fatal)(void *ctx, const struct error *error);
     void *ctx;

@@ -31,7 +31,7 @@ enum err lmdb_fail(struct error *error, int rc, const char *doing)
         if (rc > 0 && err_from_errno(rc) == ERR_FULL)
             code = ERR_FULL;
     }
-    return fail(error, code, 0, "index: %s: %s", doing, mdb_strerror(rc));
+    return fail(error, code, 0, "catalog: %s: %s", doing, mdb_strerror(rc));
 }
 
 // --- LMDB keys ---
@@ -41,7 +41,8 @@ struct tree_key {
     char bytes[KEYTREE_LMDB_KEY_BYTES];
 };
 
-// The LMDB key of `rest` in node: whole if it fits, else its first segment with the mark of going on.
+// The LMDB key of `rest` in node: whole if it fits, else its first segment with the mark of going
+// on.
 static MDB_val key_make(struct tree_key *k, uint64_t node, struct span rest)
 {
     uint64_t big = htobe64(node);
@@ -69,7 +70,7 @@ static bool key_goes_on(MDB_val key)
 static enum err child_decode(MDB_val value, uint64_t *node, struct error *error)
 {
     if (value.mv_size != 8)
-        return fail(error, ERR_CORRUPT, 0, "index: a branch entry has %zu bytes, not 8",
+        return fail(error, ERR_CORRUPT, 0, "catalog: a branch entry has %zu bytes, not 8",
                     value.mv_size);
     memcpy(node, value.mv_data, 8);
     *node = le64toh(*node);
@@ -81,8 +82,9 @@ static struct span span_after(struct span s, size_t n)
     return (struct span){s.data + n, s.len - n};
 }
 
-// Walks down to the node that holds the last segment of *key, and cuts *key to that segment. path (may be NULL)
-// gets the nodes on the way, *levels their number. ERR_NOT_FOUND if the way is not there.
+// Walks down to the node that holds the last segment of *key, and cuts *key to that segment. path
+// (may be NULL) gets the nodes on the way, *levels their number. ERR_NOT_FOUND if the way is not
+// there.
 static enum err descend(MDB_txn *txn, MDB_dbi dbi, uint64_t *node, struct span *key, uint64_t *path,
                         int *levels, struct error *error)
 {
@@ -208,7 +210,7 @@ static enum err level_enter(struct keytree_cursor *c, uint64_t node, struct span
 {
     struct tree_key k;
     if (c->depth == KEYTREE_DEPTH_MAX)
-        return fail(error, ERR_CORRUPT, 0, "index: a key has over %d levels", KEYTREE_DEPTH_MAX);
+        return fail(error, ERR_CORRUPT, 0, "catalog: a key has over %d levels", KEYTREE_DEPTH_MAX);
     int i = c->depth++;
     c->levels[i].node = node;
     c->levels[i].key_len = c->key_len;
@@ -230,7 +232,7 @@ static enum err segment_append(struct keytree_cursor *c, MDB_val at, struct erro
     size_t len = at.mv_size - 8 - (key_goes_on(at) ? 1 : 0);
     c->key_len = c->levels[c->depth - 1].key_len;
     if (len > sizeof c->key - c->key_len)
-        return fail(error, ERR_CORRUPT, 0, "index: a key has over %d bytes", S3_KEY_BYTES_MAX);
+        return fail(error, ERR_CORRUPT, 0, "catalog: a key has over %d bytes", S3_KEY_BYTES_MAX);
     memcpy(c->key + c->key_len, (const char *)at.mv_data + 8, len);
     c->key_len += len;
     return OK;
@@ -251,7 +253,7 @@ static enum err settle(struct keytree_cursor *c, MDB_val at, MDB_val value, stru
         TRY(child_decode(value, &child, error));
         TRY(level_enter(c, child, (struct span){NULL, 0}, &at, &value, &inside, error));
         if (!inside)
-            return fail(error, ERR_CORRUPT, 0, "index: a branch leads to an empty node");
+            return fail(error, ERR_CORRUPT, 0, "catalog: a branch leads to an empty node");
     }
 }
 

@@ -1,14 +1,16 @@
-// An ordered map of byte strings up to S3_KEY_BYTES_MAX inside one LMDB table, which itself takes keys
-// of at most 511 bytes. Many maps share the table: each has a root number.
+// An ordered map of byte strings up to S3_KEY_BYTES_MAX inside one LMDB table, which itself takes
+// keys of at most 511 bytes. Many maps share the table: each has a root number.
 //
 // A key is cut into segments of KEYTREE_SEGMENT_BYTES. Each LMDB key is
 //
 //     node (8 bytes, big endian) | segment                the key ends here: value = the caller's
-//     node (8 bytes, big endian) | full segment | 0       the key goes on: value = child node (8 bytes)
+//     node (8 bytes, big endian) | full segment | 0       the key goes on: value = child node (8
+//     bytes)
 //
-// Only a key that goes on has a segment of one byte more than KEYTREE_SEGMENT_BYTES, so the two cannot be
-// mixed up, and the order of LMDB keys is the byte order of the whole keys. 1024 bytes make at most
-// KEYTREE_DEPTH_MAX levels; ordinary keys make one. Nodes without entries do not exist.
+// Only a key that goes on has a segment of one byte more than KEYTREE_SEGMENT_BYTES, so the two
+// cannot be mixed up, and the order of LMDB keys is the byte order of the whole keys. 1024 bytes
+// make at most KEYTREE_DEPTH_MAX levels; ordinary keys make one. Nodes without entries do not
+// exist.
 #pragma once
 
 #include "base/buf.h"
@@ -22,8 +24,8 @@ enum {
     KEYTREE_DEPTH_MAX = (S3_KEY_BYTES_MAX + KEYTREE_SEGMENT_BYTES - 1) / KEYTREE_SEGMENT_BYTES,
 };
 
-// Turns an LMDB return code (or errno) into ours: MDB_NOTFOUND -> ERR_NOT_FOUND, MDB_MAP_FULL and ENOSPC ->
-// ERR_FULL, damage -> ERR_CORRUPT, the rest ERR_IO.
+// Turns an LMDB return code (or errno) into ours: MDB_NOTFOUND -> ERR_NOT_FOUND, MDB_MAP_FULL and
+// ENOSPC -> ERR_FULL, damage -> ERR_CORRUPT, the rest ERR_IO.
 enum err lmdb_fail(struct error *error, int rc, const char *doing);
 
 // value: a view into the database, valid until the transaction ends or changes something.

@@ -9,8 +9,7 @@ void listing_page_release(struct listing_page *page)
 
 static bool starts_with(struct span s, struct span prefix)
 {
-    return s.len >= prefix.len &&
-           (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
 static int compare(struct span a, struct span b)
@@ -38,8 +37,8 @@ static struct span rolled_up(const struct listing_query *q, struct span key)
 {
     if (q->delimiter.len == 0 || key.len < q->prefix.len + q->delimiter.len)
         return (struct span){NULL, 0};
-    const char *found = memmem(key.data + q->prefix.len, key.len - q->prefix.len,
-                               q->delimiter.data, q->delimiter.len);
+    const char *found = memmem(key.data + q->prefix.len, key.len - q->prefix.len, q->delimiter.data,
+                               q->delimiter.len);
     if (found == NULL)
         return (struct span){NULL, 0};
     return (struct span){key.data, (size_t)(found - key.data) + q->delimiter.len};
@@ -90,7 +89,7 @@ static enum err step(struct keytree_cursor *c, uint64_t root, const struct listi
     return OK;
 }
 
-enum err listing_run(struct index_txn *txn, uint64_t root, const struct listing_query *q,
+enum err listing_run(struct catalog_txn *txn, uint64_t root, const struct listing_query *q,
                      void (*item)(void *ctx, const struct listing_item *item), void *ctx,
                      struct listing_page *page, struct error *error)
 {
@@ -98,7 +97,7 @@ enum err listing_run(struct index_txn *txn, uint64_t root, const struct listing_
     *page = (struct listing_page){0};
     if (q->max == 0)
         return OK;
-    index_cursor_init(&c, txn);
+    catalog_cursor_init(&c, txn);
     enum err err = start(&c, root, q, error);
     while (err == OK && c.valid && starts_with((struct span){c.key, c.key_len}, q->prefix)) {
         if (page->count == q->max) {

@@ -1,8 +1,8 @@
-// One page of a bucket's keys in byte order, with keys that share a part up to a delimiter rolled up into
-// one "common prefix". The whole page is from one snapshot.
+// One page of a bucket's keys in byte order, with keys that share a part up to a delimiter rolled
+// up into one "common prefix". The whole page is from one snapshot.
 #pragma once
 
-#include "s3/index.h"
+#include "s3/catalog.h"
 #include "s3/object_record.h"
 
 struct listing_query {
@@ -15,19 +15,19 @@ struct listing_query {
 
 struct listing_item {
     bool is_prefix;
-    struct span name;           // key or common prefix; valid during the call
+    struct span name;            // key or common prefix; valid during the call
     struct object_record record; // keys only
 };
 
 struct listing_page {
     size_t count;
-    bool truncated;       // there is more after the last item
-    bool last_is_prefix;  // of the last item: for the next page's query
+    bool truncated;      // there is more after the last item
+    bool last_is_prefix; // of the last item: for the next page's query
     struct buf last;
 };
 
 void listing_page_release(struct listing_page *page);
-// Calls item for each, in order. ERR_CORRUPT if the index is damaged.
-enum err listing_run(struct index_txn *txn, uint64_t root, const struct listing_query *query,
+// Calls item for each, in order. ERR_CORRUPT if the catalog is damaged.
+enum err listing_run(struct catalog_txn *txn, uint64_t root, const struct listing_query *query,
                      void (*item)(void *ctx, const struct listing_item *item), void *ctx,
                      struct listing_page *page, struct error *error) MUST_CHECK;

@@ -14,7 +14,8 @@ bool http_date_parse(struct span text, int64_t *wall_s)
     memcpy(copy, text.data, text.len);
     copy[text.len] = '\0';
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        struct tm tm = {0}; // names of days and months in C's locale: the program never sets another
+        struct tm tm = {
+            0}; // names of days and months in C's locale: the program never sets another
         const char *end = strptime(copy, forms[i], &tm);
         if (end != NULL && *end == '\0') {
             *wall_s = (int64_t)timegm(&tm);

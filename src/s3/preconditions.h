@@ -1,5 +1,5 @@
-// Conditional reads: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since in the order of
-// precedence of RFC 9110, 13.2.2. Pure.
+// Conditional reads: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since in the order
+// of precedence of RFC 9110, 13.2.2. Pure.
 #pragma once
 
 #include "base/buf.h"
@@ -8,7 +8,11 @@ struct preconditions { // header values; empty: not given
     struct span if_match, if_none_match, if_modified_since, if_unmodified_since;
 };
 
-enum precondition_verdict { CONDITION_HOLDS, CONDITION_NOT_MODIFIED /* 304 */, CONDITION_FAILED /* 412 */ };
+enum precondition_verdict {
+    CONDITION_HOLDS,
+    CONDITION_NOT_MODIFIED /* 304 */,
+    CONDITION_FAILED /* 412 */
+};
 
 // etag: in quotes. Dates that cannot be read are ignored, as the RFC wants.
 enum precondition_verdict preconditions_check(const struct preconditions *p, const char *etag,

@@ -13,10 +13,10 @@
 
 struct store {
     int lock_fd;
-    struct index *index;
+    struct catalog *catalog;
     struct blob_dir *blobs;
     struct committer *committer;
-    struct index_txn *reader; // parked when not reading
+    struct catalog_txn *reader; // parked when not reading
     bool reading;
     pthread_t sweeper;
     bool sweeper_started, sweeper_stop;
@@ -26,12 +26,12 @@ struct store {
 
 static enum err blob_is_live(void *ctx, uint64_t id, bool *is_live)
 {
-    struct index *index = ctx;
-    struct index_txn *txn;
+    struct catalog *catalog = ctx;
+    struct catalog_txn *txn;
     // a short transaction for each: a long one would keep deleted pages from being used again
-    TRY(index_begin(index, false, &txn, NULL));
-    enum err err = index_blob_exists(txn, id, is_live, NULL);
-    index_abort(txn);
+    TRY(catalog_begin(catalog, false, &txn, NULL));
+    enum err err = catalog_blob_exists(txn, id, is_live, NULL);
+    catalog_abort(txn);
     return err;
 }
 
@@ -40,7 +40,7 @@ static void *sweeper_main(void *arg)
     struct store *s = arg;
     struct error error;
     uint64_t removed;
-    if (blob_sweep(s->blobs, blob_is_live, s->index, &s->sweeper_stop, &removed, &error) != OK)
+    if (blob_sweep(s->blobs, blob_is_live, s->catalog, &s->sweeper_stop, &removed, &error) != OK)
         log_event(LOG_WARN, "sweep_failed", "reason=\"%s\"", error.msg);
     else if (removed > 0)
         log_event(LOG_INFO, "orphans_removed", "files=%llu", (unsigned long long)removed);
@@ -57,14 +57,14 @@ static enum err parts_open(struct store *s, const struct store_config *config, s
         return fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
     TRY(dir_make(config->dir, error));
     TRY(dir_lock(config->dir, &s->lock_fd, error));
-    TRY(index_open(config->dir, config->index_bytes_max, &s->index, &run, error));
+    TRY(catalog_open(config->dir, config->index_bytes_max, &s->catalog, &run, error));
     TRY(dir_sync(config->dir, error));
     const struct blob_io *io = config->io != NULL ? config->io : &blob_io_system;
     TRY(blob_dir_open(path, run, io, &s->blobs, error));
-    TRY(index_begin(s->index, false, &s->reader, error));
-    index_park(s->reader);
+    TRY(catalog_begin(s->catalog, false, &s->reader, error));
+    catalog_park(s->reader);
     const struct committer_config committer = {.loop = config->loop,
-                                               .index = s->index,
+                                               .catalog = s->catalog,
                                                .blobs = s->blobs,
                                                .on_fatal = config->on_fatal,
                                                .ctx = config->ctx};
@@ -99,8 +99,8 @@ void store_close(struct store *s)
     if (s->sweeper_started)
         pthread_join(s->sweeper, NULL);
     committer_stop(s->committer);
-    index_abort(s->reader);
-    index_close(s->index);
+    catalog_abort(s->reader);
+    catalog_close(s->catalog);
     blob_dir_close(s->blobs);
     fd_close(&s->lock_fd);
     free(s);
@@ -108,10 +108,10 @@ void store_close(struct store *s)
 
 // --- reading ---
 
-enum err store_read_begin(struct store *s, struct index_txn **txn, struct error *error)
+enum err store_read_begin(struct store *s, struct catalog_txn **txn, struct error *error)
 {
     CHECK(!s->reading);
-    TRY(index_renew(s->reader, error));
+    TRY(catalog_renew(s->reader, error));
     s->reading = true;
     if (txn != NULL)
         *txn = s->reader;
@@ -120,8 +120,9 @@ enum err store_read_begin(struct store *s, struct index_txn **txn, struct error 
 
 void store_read_end(struct store *s)
 {
-    CHECK(s->reading);
-    index_park(s->reader);
+    if (!s->reading) // a new snapshot could not be had in between
+        return;
+    catalog_park(s->reader);
     s->reading = false;
 }
 
@@ -131,10 +132,10 @@ static enum err record_find(struct store *s, const char *bucket_name, struct spa
     struct bucket bucket;
     struct span bytes;
     *no_bucket = false;
-    enum err err = index_bucket_get(s->reader, bucket_name, &bucket, error);
+    enum err err = catalog_bucket_get(s->reader, bucket_name, &bucket, error);
     *no_bucket = err == ERR_NOT_FOUND;
     TRY(err);
-    TRY(index_object_get(s->reader, bucket.root, key, &bytes, error));
+    TRY(catalog_object_get(s->reader, bucket.root, key, &bytes, error));
     return record_decode(bytes, out, error);
 }
 
@@ -151,12 +152,13 @@ enum err store_object_open(struct store *s, const char *bucket, struct span key,
         enum err err = blob_open(s->blobs, out->record.blob_id, &out->body_fd, error);
         if (err != ERR_NOT_FOUND)
             return err;
-        // overwritten or deleted since our snapshot: look again; but the same file missing twice is damage
+        // overwritten or deleted since our snapshot: look again; but the same file missing twice is
+        // damage
         if (tried == out->record.blob_id)
             return fail(error, ERR_CORRUPT, 0, "the body file %016llx is missing",
                         (unsigned long long)tried);
         tried = out->record.blob_id;
-        index_park(s->reader);
+        catalog_park(s->reader);
         s->reading = false;
         TRY(store_read_begin(s, NULL, error));
     }
@@ -173,8 +175,8 @@ enum err store_object_read(const struct store_object *object, struct buf *out, s
     }
     buf_reserve(out, size);
     while (out->len < size) {
-        ssize_t got = pread(object->body_fd, out->data + out->len, size - out->len,
-                            (off_t)out->len);
+        ssize_t got =
+            pread(object->body_fd, out->data + out->len, size - out->len, (off_t)out->len);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)

@@ -1,5 +1,5 @@
-// The object store of one data directory: index, body files and the threads that make changes durable.
-// One owner: the event loop's thread calls everything here.
+// The object store of one data directory: catalog, body files and the threads that make changes
+// durable. One owner: the event loop's thread calls everything here.
 #pragma once
 
 #include "s3/committer.h"
@@ -13,7 +13,7 @@ struct store_config {
     void (*on_fatal)(void *ctx, const struct error *error);
     void *ctx;
     const struct blob_io *io; // NULL: the system's
-    uint64_t index_bytes_max; // 0: S3_INDEX_BYTES_MAX
+    uint64_t index_bytes_max; // 0: S3_CATALOG_BYTES_MAX
 };
 struct store;
 
@@ -24,15 +24,16 @@ enum err store_open(const struct store_config *config, struct store **out,
 void store_close(struct store *s); // NULL allowed
 
 // --- reading: each begin is followed by an end, in the same turn of the loop ---
-enum err store_read_begin(struct store *s, struct index_txn **txn, struct error *error) MUST_CHECK;
+enum err store_read_begin(struct store *s, struct catalog_txn **txn,
+                          struct error *error) MUST_CHECK;
 void store_read_end(struct store *s);
 
 struct store_object {
     struct object_record record; // its views are valid until store_read_end
     int body_fd;                 // -1: the body is in the record, or was not wanted
 };
-// Between begin and end. ERR_NOT_FOUND: no such bucket (*no_bucket) or key. ERR_CORRUPT: damaged. The caller
-// closes body_fd.
+// Between begin and end. ERR_NOT_FOUND: no such bucket (*no_bucket) or key. ERR_CORRUPT: damaged.
+// The caller closes body_fd.
 enum err store_object_open(struct store *s, const char *bucket, struct span key, bool want_body,
                            struct store_object *out, bool *no_bucket,
                            struct error *error) MUST_CHECK;

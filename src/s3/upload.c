@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WRITEBACK_BYTES = 8 << 20 }; // the kernel starts writing after each of these: a short last sync
+enum {
+    WRITEBACK_BYTES = 8 << 20
+}; // the kernel starts writing after each of these: a short last sync
 
 struct upload {
     struct blob_dir *blobs;

@@ -1,6 +1,6 @@
-// The body of an object on its way in: digests run along, small bodies stay in memory, larger ones go to
-// a body file piece by piece. Nothing is visible before its record is committed; a body file that is
-// not taken is removed.
+// The body of an object on its way in: digests run along, small bodies stay in memory, larger ones
+// go to a body file piece by piece. Nothing is visible before its record is committed; a body file
+// that is not taken is removed.
 #pragma once
 
 #include "s3/blob.h"
@@ -30,8 +30,8 @@ void upload_free(struct upload *u); // NULL allowed; removes a body file that wa
 enum err upload_write(struct upload *u, struct span piece, struct error *error) MUST_CHECK;
 uint64_t upload_bytes(const struct upload *u);
 void upload_claim_checksum(struct upload *u, const uint8_t checksum[CHECKSUM_BYTES_MAX]);
-// All is there: compares with the claims and, when good, fills what the record says of the body. The view
-// record->body is valid until upload_free. Once.
+// All is there: compares with the claims and, when good, fills what the record says of the body.
+// The view record->body is valid until upload_free. Once.
 enum upload_verdict upload_finish(struct upload *u, struct object_record *record);
 // Hands the body file over, after upload_finish; id 0 and fd -1 if the body is small.
 void upload_take(struct upload *u, uint64_t *id, int *fd);

@@ -1,4 +1,4 @@
-#include "s3/index.h"
+#include "s3/catalog.h"
 
 #include "base/check.h"
 #include "base/file.h"
@@ -15,12 +15,12 @@
 
 enum {
     TABLES_MAX = 16,
-    READERS_MAX = 16,            // the loop, the sweep, offline tools
-    FREE_PAGES_WANTED = 4096,    // free pages in a full map that make it usable again
+    READERS_MAX = 16,             // the loop, the sweep, offline tools
+    FREE_PAGES_WANTED = 4096,     // free pages in a full map that make it usable again
     RESERVE_STEP_BYTES = 4 << 20, // preallocate in steps of this
 };
 
-struct index {
+struct catalog {
     MDB_env *env;
     MDB_dbi meta, buckets, objects, blobs;
     uint64_t map_bytes;
@@ -31,8 +31,8 @@ struct index {
     char data_path[PATH_MAX];
 };
 
-struct index_txn {
-    struct index *index;
+struct catalog_txn {
+    struct catalog *catalog;
     MDB_txn *txn;
     bool write;
     uint64_t next_node;
@@ -51,38 +51,39 @@ static MDB_val val_of(const void *data, size_t len)
 
 // --- meta: named numbers ---
 
-static enum err meta_get(struct index_txn *t, const char *name, uint64_t *out, struct error *error)
+static enum err meta_get(struct catalog_txn *t, const char *name, uint64_t *out,
+                         struct error *error)
 {
     MDB_val key = val_of(name, strlen(name)), value;
-    int rc = mdb_get(t->txn, t->index->meta, &key, &value);
+    int rc = mdb_get(t->txn, t->catalog->meta, &key, &value);
     if (rc != 0)
         return lmdb_fail(error, rc, name);
     if (value.mv_size != sizeof *out)
-        return fail(error, ERR_CORRUPT, 0, "index: '%s' has %zu bytes", name, value.mv_size);
+        return fail(error, ERR_CORRUPT, 0, "catalog: '%s' has %zu bytes", name, value.mv_size);
     memcpy(out, value.mv_data, sizeof *out);
     return OK;
 }
 
-static enum err meta_put(struct index_txn *t, const char *name, uint64_t number,
+static enum err meta_put(struct catalog_txn *t, const char *name, uint64_t number,
                          struct error *error)
 {
     MDB_val key = val_of(name, strlen(name)), value = val_of(&number, sizeof number);
-    int rc = mdb_put(t->txn, t->index->meta, &key, &value, 0);
+    int rc = mdb_put(t->txn, t->catalog->meta, &key, &value, 0);
     return rc == 0 ? OK : lmdb_fail(error, rc, name);
 }
 
 // --- opening ---
 
-static enum err tables_open(struct index_txn *t, struct error *error)
+static enum err tables_open(struct catalog_txn *t, struct error *error)
 {
-    struct index *index = t->index;
+    struct catalog *catalog = t->catalog;
     const struct {
         const char *name;
         MDB_dbi *dbi;
-    } tables[] = {{"meta", &index->meta},
-                  {"buckets", &index->buckets},
-                  {"objects", &index->objects},
-                  {"blobs", &index->blobs}};
+    } tables[] = {{"meta", &catalog->meta},
+                  {"buckets", &catalog->buckets},
+                  {"objects", &catalog->objects},
+                  {"blobs", &catalog->blobs}};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         int rc = mdb_dbi_open(t->txn, tables[i].name, MDB_CREATE, tables[i].dbi);
         if (rc != 0)
@@ -91,130 +92,133 @@ static enum err tables_open(struct index_txn *t, struct error *error)
     return OK;
 }
 
-static enum err format_check(struct index_txn *t, uint64_t *run, struct error *error)
+static enum err format_check(struct catalog_txn *t, uint64_t *run, struct error *error)
 {
     uint64_t format;
     enum err err = meta_get(t, "format", &format, error);
     if (err == ERR_NOT_FOUND) {
         *run = 1;
         t->next_node = 1;
-        TRY(meta_put(t, "format", INDEX_FORMAT, error));
+        TRY(meta_put(t, "format", CATALOG_FORMAT, error));
         TRY(meta_put(t, "next_node", t->next_node, error));
         return meta_put(t, "run", *run, error);
     }
     TRY(err);
-    if (format > INDEX_FORMAT)
+    if (format > CATALOG_FORMAT)
         return fail(error, ERR_UNSUPPORTED, 0,
                     "the object store has format %llu, this smelt knows up to %d: use the smelt "
                     "that wrote it, or a newer one",
-                    (unsigned long long)format, INDEX_FORMAT);
+                    (unsigned long long)format, CATALOG_FORMAT);
     TRY(meta_get(t, "run", run, error));
     TRY(meta_get(t, "next_node", &t->next_node, error));
     (*run)++;
     return meta_put(t, "run", *run, error);
 }
 
-static enum err setup(struct index *index, uint64_t *run, struct error *error)
+static enum err setup(struct catalog *catalog, uint64_t *run, struct error *error)
 {
-    struct index_txn *t;
+    struct catalog_txn *t;
     int dead;
-    enum err err = index_reserve(index, error);
+    enum err err = catalog_reserve(catalog, error);
     if (err != OK && err != ERR_FULL) // on a full disk what was reserved before is still there
         return err;
-    mdb_reader_check(index->env, &dead);
-    TRY(index_begin(index, true, &t, error));
+    mdb_reader_check(catalog->env, &dead);
+    TRY(catalog_begin(catalog, true, &t, error));
     err = tables_open(t, error);
     if (err == OK)
         err = format_check(t, run, error);
     if (err != OK) {
-        index_abort(t);
+        catalog_abort(t);
         return err;
     }
-    return index_commit(t, error);
+    return catalog_commit(t, error);
 }
 
-enum err index_open(const char *dir, uint64_t map_bytes, struct index **out, uint64_t *run,
-                    struct error *error)
+enum err catalog_open(const char *dir, uint64_t map_bytes, struct catalog **out, uint64_t *run,
+                      struct error *error)
 {
-    struct index *index = calloc(1, sizeof *index);
-    CHECK(index != NULL);
-    index->map_bytes = map_bytes != 0 ? map_bytes : S3_INDEX_BYTES_MAX;
-    int len = snprintf(index->data_path, sizeof index->data_path, "%s/data.mdb", dir);
-    if (len >= (int)sizeof index->data_path) {
-        free(index);
+    struct catalog *catalog = calloc(1, sizeof *catalog);
+    CHECK(catalog != NULL);
+    catalog->map_bytes = map_bytes != 0 ? map_bytes : S3_CATALOG_BYTES_MAX;
+    int len = snprintf(catalog->data_path, sizeof catalog->data_path, "%s/data.mdb", dir);
+    if (len >= (int)sizeof catalog->data_path) {
+        free(catalog);
         return fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", dir);
     }
-    int rc = mdb_env_create(&index->env);
+    int rc = mdb_env_create(&catalog->env);
     if (rc == 0)
-        rc = mdb_env_set_maxdbs(index->env, TABLES_MAX);
+        rc = mdb_env_set_maxdbs(catalog->env, TABLES_MAX);
     if (rc == 0)
-        rc = mdb_env_set_maxreaders(index->env, READERS_MAX);
+        rc = mdb_env_set_maxreaders(catalog->env, READERS_MAX);
     if (rc == 0)
-        rc = mdb_env_set_mapsize(index->env, (size_t)index->map_bytes);
+        rc = mdb_env_set_mapsize(catalog->env, (size_t)catalog->map_bytes);
     if (rc == 0)
-        rc = mdb_env_open(index->env, dir, MDB_NOTLS, 0600);
+        rc = mdb_env_open(catalog->env, dir, MDB_NOTLS, 0600);
     enum err err = OK;
     if (rc != 0) {
         err = lmdb_fail(error, rc, "open");
-        err = fail_context(error, err, "%s", index->data_path);
+        err = fail_context(error, err, "%s", catalog->data_path);
     } else {
         MDB_stat stat;
-        mdb_env_stat(index->env, &stat);
-        index->page_bytes = stat.ms_psize;
-        err = setup(index, run, error);
+        mdb_env_stat(catalog->env, &stat);
+        catalog->page_bytes = stat.ms_psize;
+        err = setup(catalog, run, error);
     }
     if (err != OK) {
-        index_close(index);
+        catalog_close(catalog);
         return err;
     }
-    *out = index;
+    *out = catalog;
     return OK;
 }
 
-void index_close(struct index *index)
+void catalog_close(struct catalog *catalog)
 {
-    if (index == NULL)
+    if (catalog == NULL)
         return;
-    if (index->env != NULL)
-        mdb_env_close(index->env);
-    free(index);
+    if (catalog->env != NULL)
+        mdb_env_close(catalog->env);
+    free(catalog);
 }
 
 // --- transactions ---
 
-enum err index_begin(struct index *index, bool write, struct index_txn **out, struct error *error)
+enum err catalog_begin(struct catalog *catalog, bool write, struct catalog_txn **out,
+                       struct error *error)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(index->env, NULL, write ? 0 : MDB_RDONLY, &txn);
+    int rc = mdb_txn_begin(catalog->env, NULL, write ? 0 : MDB_RDONLY, &txn);
     if (rc != 0)
         return lmdb_fail(error, rc, "begin");
-    struct index_txn *t = calloc(1, sizeof *t);
+    struct catalog_txn *t = calloc(1, sizeof *t);
     CHECK(t != NULL);
-    *t = (struct index_txn){
-        .index = index, .txn = txn, .write = write, .next_node = write ? index->next_node : 0};
+    *t = (struct catalog_txn){.catalog = catalog,
+                              .txn = txn,
+                              .write = write,
+                              .next_node = write ? catalog->next_node : 0};
     *out = t;
     return OK;
 }
 
-enum err index_commit(struct index_txn *t, struct error *error)
+enum err catalog_commit(struct catalog_txn *t, struct error *error)
 {
     CHECK(t->write);
-    struct index *index = t->index;
+    struct catalog *catalog = t->catalog;
     enum err err = OK;
-    if (t->next_node != index->next_node)
+    if (t->next_node != catalog->next_node)
         err = meta_put(t, "next_node", t->next_node, error);
     if (err != OK) {
-        index_abort(t);
+        catalog_abort(t);
         return err;
     }
     int rc = mdb_txn_commit(t->txn);
     if (rc == 0)
-        index->next_node = t->next_node;
+        catalog->next_node = t->next_node;
     free(t);
     return rc == 0 ? OK : lmdb_fail(error, rc, "commit");
 }
 
-void index_abort(struct index_txn *t)
+void catalog_abort(struct catalog_txn *t)
 {
     if (t == NULL)
         return;
@@ -222,13 +226,13 @@ void index_abort(struct index_txn *t)
     free(t);
 }
 
-void index_park(struct index_txn *t)
+void catalog_park(struct catalog_txn *t)
 {
     CHECK(!t->write);
     mdb_txn_reset(t->txn);
 }
 
-enum err index_renew(struct index_txn *t, struct error *error)
+enum err catalog_renew(struct catalog_txn *t, struct error *error)
 {
     int rc = mdb_txn_renew(t->txn);
     return rc == 0 ? OK : lmdb_fail(error, rc, "renew");
@@ -237,12 +241,12 @@ enum err index_renew(struct index_txn *t, struct error *error)
 // --- the reserve ---
 
 // Pages on LMDB's free list (its table 0: each value is a list of pages, its length first).
-static enum err free_pages(struct index *index, uint64_t enough, uint64_t *out,
+static enum err free_pages(struct catalog *catalog, uint64_t enough, uint64_t *out,
                            struct error *error)
 {
     MDB_txn *txn;
     MDB_cursor *cursor;
-    int rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+    int rc = mdb_txn_begin(catalog->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
         return lmdb_fail(error, rc, "begin");
     *out = 0;
@@ -261,102 +265,102 @@ static enum err free_pages(struct index *index, uint64_t enough, uint64_t *out,
     return rc == 0 || rc == MDB_NOTFOUND ? OK : lmdb_fail(error, rc, "read the free list");
 }
 
-enum err index_reserve(struct index *index, struct error *error)
+enum err catalog_reserve(struct catalog *catalog, struct error *error)
 {
     MDB_envinfo info;
-    mdb_env_info(index->env, &info);
-    uint64_t used = (info.me_last_pgno + 1) * index->page_bytes;
-    uint64_t want = used + S3_INDEX_RESERVE_BYTES;
-    if (want > index->map_bytes) { // nearly all of the map was in use at some time: is it now?
+    mdb_env_info(catalog->env, &info);
+    uint64_t used = (info.me_last_pgno + 1) * catalog->page_bytes;
+    uint64_t want = used + S3_CATALOG_RESERVE_BYTES;
+    if (want > catalog->map_bytes) { // nearly all of the map was in use at some time: is it now?
         uint64_t pages = 0;
-        TRY(free_pages(index, FREE_PAGES_WANTED, &pages, error));
+        TRY(free_pages(catalog, FREE_PAGES_WANTED, &pages, error));
         if (pages < FREE_PAGES_WANTED)
-            return fail(error, ERR_FULL, 0, "the index has reached its limit of %llu bytes",
-                        (unsigned long long)index->map_bytes);
-        want = index->map_bytes;
+            return fail(error, ERR_FULL, 0, "the catalog has reached its limit of %llu bytes",
+                        (unsigned long long)catalog->map_bytes);
+        want = catalog->map_bytes;
     }
-    if (want <= index->reserved_bytes || index->cannot_reserve)
+    if (want <= catalog->reserved_bytes || catalog->cannot_reserve)
         return OK;
     want += RESERVE_STEP_BYTES;
-    AUTO_FD int fd = open(index->data_path, O_RDWR | O_CLOEXEC);
+    AUTO_FD int fd = open(catalog->data_path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
-        return fail(error, err_from_errno(errno), errno, "open '%s'", index->data_path);
+        return fail(error, err_from_errno(errno), errno, "open '%s'", catalog->data_path);
     while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want) != 0) {
         if (errno == EINTR)
             continue;
         if (errno != EOPNOTSUPP && errno != ENOSYS)
-            return fail(error, err_from_errno(errno), errno, "reserve space for the index");
-        index->cannot_reserve = true;
+            return fail(error, err_from_errno(errno), errno, "reserve space for the catalog");
+        catalog->cannot_reserve = true;
         log_event(LOG_WARN, "index_no_reserve",
                   "reason=\"the file system cannot preallocate; deletes may fail on a full disk\"");
         return OK;
     }
-    index->reserved_bytes = want;
+    catalog->reserved_bytes = want;
     return OK;
 }
 
 // --- buckets ---
 
-enum err index_bucket_get(struct index_txn *t, const char *name, struct bucket *out,
-                          struct error *error)
+enum err catalog_bucket_get(struct catalog_txn *t, const char *name, struct bucket *out,
+                            struct error *error)
 {
     struct bucket_value disk;
     MDB_val key = val_of(name, strlen(name)), value;
     if (key.mv_size == 0 || key.mv_size > S3_BUCKET_NAME_BYTES_MAX)
         return fail(error, ERR_NOT_FOUND, 0, "no bucket can have the name '%.80s'", name);
-    int rc = mdb_get(t->txn, t->index->buckets, &key, &value);
+    int rc = mdb_get(t->txn, t->catalog->buckets, &key, &value);
     if (rc != 0)
         return lmdb_fail(error, rc, "look a bucket up");
     if (value.mv_size < sizeof disk)
-        return fail(error, ERR_CORRUPT, 0, "index: bucket record has %zu bytes", value.mv_size);
+        return fail(error, ERR_CORRUPT, 0, "catalog: bucket record has %zu bytes", value.mv_size);
     memcpy(&disk, value.mv_data, sizeof disk);
     *out = (struct bucket){.root = disk.root, .created_ms = disk.created_ms};
     memcpy(out->name, name, key.mv_size);
     return OK;
 }
 
-enum err index_bucket_create(struct index_txn *t, const char *name, int64_t created_ms,
-                             struct error *error)
+enum err catalog_bucket_create(struct catalog_txn *t, const char *name, int64_t created_ms,
+                               struct error *error)
 {
     struct bucket_value disk = {.root = t->next_node, .created_ms = created_ms};
     MDB_val key = val_of(name, strlen(name)), value;
     MDB_stat stat;
     CHECK(key.mv_size > 0 && key.mv_size <= S3_BUCKET_NAME_BYTES_MAX);
-    int rc = mdb_get(t->txn, t->index->buckets, &key, &value);
+    int rc = mdb_get(t->txn, t->catalog->buckets, &key, &value);
     if (rc == 0)
         return fail(error, ERR_EXISTS, 0, "bucket '%s' exists", name);
     if (rc == MDB_NOTFOUND)
-        rc = mdb_stat(t->txn, t->index->buckets, &stat);
+        rc = mdb_stat(t->txn, t->catalog->buckets, &stat);
     if (rc != 0)
         return lmdb_fail(error, rc, "look a bucket up");
     if (stat.ms_entries >= S3_BUCKETS_MAX)
         return fail(error, ERR_LIMIT, 0, "there are %d buckets, the limit", S3_BUCKETS_MAX);
     value = val_of(&disk, sizeof disk);
-    rc = mdb_put(t->txn, t->index->buckets, &key, &value, 0);
+    rc = mdb_put(t->txn, t->catalog->buckets, &key, &value, 0);
     if (rc != 0)
         return lmdb_fail(error, rc, "store a bucket");
     t->next_node++;
     return OK;
 }
 
-enum err index_bucket_delete(struct index_txn *t, const char *name, struct error *error)
+enum err catalog_bucket_delete(struct catalog_txn *t, const char *name, struct error *error)
 {
     struct bucket bucket;
     bool empty;
-    TRY(index_bucket_get(t, name, &bucket, error));
-    TRY(keytree_empty(t->txn, t->index->objects, bucket.root, &empty, error));
+    TRY(catalog_bucket_get(t, name, &bucket, error));
+    TRY(keytree_empty(t->txn, t->catalog->objects, bucket.root, &empty, error));
     if (!empty)
         return fail(error, ERR_BUSY, 0, "bucket '%s' is not empty", name);
     MDB_val key = val_of(name, strlen(name));
-    int rc = mdb_del(t->txn, t->index->buckets, &key, NULL);
+    int rc = mdb_del(t->txn, t->catalog->buckets, &key, NULL);
     return rc == 0 ? OK : lmdb_fail(error, rc, "delete a bucket");
 }
 
-enum err index_bucket_next(struct index_txn *t, const char *after, struct bucket *out,
-                           struct error *error)
+enum err catalog_bucket_next(struct catalog_txn *t, const char *after, struct bucket *out,
+                             struct error *error)
 {
     MDB_cursor *cursor;
-    int rc = mdb_cursor_open(t->txn, t->index->buckets, &cursor);
+    int rc = mdb_cursor_open(t->txn, t->catalog->buckets, &cursor);
     if (rc != 0)
         return lmdb_fail(error, rc, "open a cursor");
     char from[S3_BUCKET_NAME_BYTES_MAX + 2];
@@ -369,7 +373,7 @@ enum err index_bucket_next(struct index_txn *t, const char *after, struct bucket
     if (rc != 0) {
         err = lmdb_fail(error, rc, "list buckets");
     } else if (value.mv_size < sizeof disk || key.mv_size > S3_BUCKET_NAME_BYTES_MAX) {
-        err = fail(error, ERR_CORRUPT, 0, "index: bucket record has %zu bytes", value.mv_size);
+        err = fail(error, ERR_CORRUPT, 0, "catalog: bucket record has %zu bytes", value.mv_size);
     } else {
         memcpy(&disk, value.mv_data, sizeof disk);
         *out = (struct bucket){.root = disk.root, .created_ms = disk.created_ms};
@@ -381,53 +385,53 @@ enum err index_bucket_next(struct index_txn *t, const char *after, struct bucket
 
 // --- objects ---
 
-enum err index_object_get(struct index_txn *t, uint64_t root, struct span key, struct span *record,
-                          struct error *error)
+enum err catalog_object_get(struct catalog_txn *t, uint64_t root, struct span key,
+                            struct span *record, struct error *error)
 {
-    return keytree_get(t->txn, t->index->objects, root, key, record, error);
+    return keytree_get(t->txn, t->catalog->objects, root, key, record, error);
 }
 
-enum err index_object_put(struct index_txn *t, uint64_t root, struct span key, struct span record,
-                          struct error *error)
+enum err catalog_object_put(struct catalog_txn *t, uint64_t root, struct span key,
+                            struct span record, struct error *error)
 {
-    return keytree_put(t->txn, t->index->objects, root, key, record, &t->next_node, error);
+    return keytree_put(t->txn, t->catalog->objects, root, key, record, &t->next_node, error);
 }
 
-enum err index_object_delete(struct index_txn *t, uint64_t root, struct span key,
-                             struct error *error)
+enum err catalog_object_delete(struct catalog_txn *t, uint64_t root, struct span key,
+                               struct error *error)
 {
-    return keytree_delete(t->txn, t->index->objects, root, key, error);
+    return keytree_delete(t->txn, t->catalog->objects, root, key, error);
 }
 
-void index_cursor_init(struct keytree_cursor *c, struct index_txn *t)
+void catalog_cursor_init(struct keytree_cursor *c, struct catalog_txn *t)
 {
-    keytree_cursor_init(c, t->txn, t->index->objects);
+    keytree_cursor_init(c, t->txn, t->catalog->objects);
 }
 
 // --- body files ---
 
-enum err index_blob_add(struct index_txn *t, uint64_t id, struct error *error)
+enum err catalog_blob_add(struct catalog_txn *t, uint64_t id, struct error *error)
 {
     uint64_t big = htobe64(id);
     uint32_t uses = 1;
     MDB_val key = val_of(&big, sizeof big), value = val_of(&uses, sizeof uses);
-    int rc = mdb_put(t->txn, t->index->blobs, &key, &value, MDB_NOOVERWRITE);
+    int rc = mdb_put(t->txn, t->catalog->blobs, &key, &value, MDB_NOOVERWRITE);
     return rc == 0 ? OK : lmdb_fail(error, rc, "add a body file");
 }
 
-enum err index_blob_drop(struct index_txn *t, uint64_t id, struct error *error)
+enum err catalog_blob_drop(struct catalog_txn *t, uint64_t id, struct error *error)
 {
     uint64_t big = htobe64(id);
     MDB_val key = val_of(&big, sizeof big);
-    int rc = mdb_del(t->txn, t->index->blobs, &key, NULL);
+    int rc = mdb_del(t->txn, t->catalog->blobs, &key, NULL);
     return rc == 0 ? OK : lmdb_fail(error, rc, "drop a body file");
 }
 
-enum err index_blob_exists(struct index_txn *t, uint64_t id, bool *exists, struct error *error)
+enum err catalog_blob_exists(struct catalog_txn *t, uint64_t id, bool *exists, struct error *error)
 {
     uint64_t big = htobe64(id);
     MDB_val key = val_of(&big, sizeof big), value;
-    int rc = mdb_get(t->txn, t->index->blobs, &key, &value);
+    int rc = mdb_get(t->txn, t->catalog->blobs, &key, &value);
     *exists = rc == 0;
     return rc == 0 || rc == MDB_NOTFOUND ? OK : lmdb_fail(error, rc, "look a body file up");
 }
