@@ -222,7 +222,7 @@ enum err aws_chunked_feed(struct aws_chunked *c, struct span piece, aws_chunked_
                           void *ctx, struct error *error)
 {
     while (piece.len > 0) {
-        bool whole;
+        bool whole = false;
         switch (c->state) {
         case CHUNKED_DATA:
             TRY(data_take(c, &piece, sink, ctx, error));

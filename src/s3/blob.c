@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +20,19 @@ enum {
     FOLDER_SHIFT = 12, // 4096 ids in a row share a folder: a batch syncs one or two folders
     COUNTER_BITS = 40,
     NAME_BYTES = 16 + 1,
+    READY_MAX = 64, // files kept ready
+    READY_LOW = 32, // made ready again below this
 };
 
 struct blob_dir {
     int folders[FOLDERS];
-    uint64_t run, counter;
+    uint64_t run;
     const struct blob_io *io;
+    pthread_mutex_t lock; // for what follows
+    uint64_t counter;
+    struct blob_file ready[READY_MAX];
+    size_t ready_count;
+    bool making; // a thread makes files ready
 };
 
 static ssize_t system_write(int fd, const void *data, size_t len)
@@ -79,6 +87,7 @@ enum err blob_dir_open(const char *path, uint64_t run, const struct blob_io *io,
     CHECK(dir != NULL);
     dir->run = run;
     dir->io = io;
+    pthread_mutex_init(&dir->lock, NULL);
     for (int i = 0; i < FOLDERS; i++)
         dir->folders[i] = -1;
     enum err err = folders_open(dir, parent, path, error);
@@ -94,23 +103,80 @@ void blob_dir_close(struct blob_dir *dir)
 {
     if (dir == NULL)
         return;
+    for (size_t i = 0; i < dir->ready_count; i++) {
+        fd_close(&dir->ready[i].fd);
+        blob_remove(dir, dir->ready[i].id);
+    }
     for (int i = 0; i < FOLDERS; i++)
         fd_close(&dir->folders[i]);
+    pthread_mutex_destroy(&dir->lock);
     free(dir);
 }
 
-enum err blob_create(struct blob_dir *dir, uint64_t *id, int *fd, struct error *error)
+static enum err file_make(struct blob_dir *dir, struct blob_file *out, struct error *error)
 {
     char name[NAME_BYTES];
+    pthread_mutex_lock(&dir->lock);
     CHECK(dir->counter >> COUNTER_BITS == 0);
-    uint64_t new_id = dir->run << COUNTER_BITS | dir->counter++;
-    name_of(new_id, name);
-    int new_fd = openat(folder_of(dir, new_id), name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (new_fd < 0)
+    uint64_t id = dir->run << COUNTER_BITS | dir->counter++;
+    pthread_mutex_unlock(&dir->lock);
+    name_of(id, name);
+    int fd = openat(folder_of(dir, id), name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
         return fail(error, err_from_errno(errno), errno, "create body file %s", name);
-    *id = new_id;
-    *fd = new_fd;
+    *out = (struct blob_file){.id = id, .fd = fd};
     return OK;
+}
+
+enum err blob_create(struct blob_dir *dir, struct blob_file *out, struct error *error)
+{
+    pthread_mutex_lock(&dir->lock);
+    bool ready = dir->ready_count > 0;
+    if (ready)
+        *out = dir->ready[--dir->ready_count];
+    pthread_mutex_unlock(&dir->lock);
+    return ready ? OK : file_make(dir, out, error);
+}
+
+static enum err names_sync(struct blob_dir *dir, struct blob_file *files, size_t count,
+                           struct error *error)
+{
+    int last = -1;
+    for (size_t i = 0; i < count; i++) { // ids come nearly in order: few folders
+        int folder = folder_of(dir, files[i].id);
+        if (files[i].name_durable)
+            continue;
+        if (folder != last && dir->io->fsync(folder) != 0)
+            return fail(error, ERR_IO, errno, "sync a folder of body files");
+        last = folder;
+        files[i].name_durable = true;
+    }
+    return OK;
+}
+
+enum err blob_make_ready(struct blob_dir *dir, struct error *error)
+{
+    struct blob_file files[READY_MAX];
+    size_t count = 0, wanted = 0;
+    pthread_mutex_lock(&dir->lock);
+    if (!dir->making && dir->ready_count < READY_LOW) {
+        wanted = READY_MAX - dir->ready_count;
+        dir->making = true;
+    }
+    pthread_mutex_unlock(&dir->lock);
+    if (wanted == 0)
+        return OK;
+    while (count < wanted && file_make(dir, &files[count], NULL) == OK)
+        count++;
+    enum err err = names_sync(dir, files, count, error);
+    pthread_mutex_lock(&dir->lock);
+    dir->making = false;
+    for (size_t i = 0; i < count && err == OK; i++) // nobody else adds: they fit
+        dir->ready[dir->ready_count++] = files[i];
+    pthread_mutex_unlock(&dir->lock);
+    for (size_t i = 0; i < count && err != OK; i++)
+        fd_close(&files[i].fd);
+    return err;
 }
 
 enum err blob_append(struct blob_dir *dir, int fd, struct span data, struct error *error)
@@ -127,23 +193,11 @@ enum err blob_append(struct blob_dir *dir, int fd, struct span data, struct erro
     return OK;
 }
 
-enum err blob_sync(struct blob_dir *dir, const uint64_t *ids, const int *fds, size_t count,
-                   struct error *error)
+enum err blob_sync(struct blob_dir *dir, struct blob_file *file, struct error *error)
 {
-    // started together first, so that the syncs find the work done and share a journal commit
-    for (size_t i = 0; i < count && count > 1; i++)
-        sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE);
-    for (size_t i = 0; i < count; i++)
-        if (dir->io->fdatasync(fds[i]) != 0)
-            return fail(error, ERR_IO, errno, "sync a body file");
-    int last = -1;
-    for (size_t i = 0; i < count; i++) { // ids come nearly in order: few folders
-        int folder = folder_of(dir, ids[i]);
-        if (folder != last && dir->io->fsync(folder) != 0)
-            return fail(error, ERR_IO, errno, "sync a folder of body files");
-        last = folder;
-    }
-    return OK;
+    if (dir->io->fdatasync(file->fd) != 0)
+        return fail(error, ERR_IO, errno, "sync a body file");
+    return names_sync(dir, file, 1, error);
 }
 
 enum err blob_open(struct blob_dir *dir, uint64_t id, int *fd, struct error *error)

@@ -4,7 +4,8 @@
 // not finish, or a deletion whose unlink did not happen; the sweep removes those of earlier
 // openings.
 //
-// blob_create is for the loop's thread alone; the rest is for any thread.
+// A few empty files are kept ready, with their names durable, so that a new body costs one sync
+// less. Any thread may call anything here, but files are made ready by one thread only.
 #pragma once
 
 #include "base/buf.h"
@@ -26,14 +27,22 @@ enum err blob_dir_open(const char *path, uint64_t run, const struct blob_io *io,
                        struct blob_dir **out, struct error *error) MUST_CHECK;
 void blob_dir_close(struct blob_dir *dir); // NULL allowed
 
-// A new empty file, open for writing. Not durable before blob_sync.
-enum err blob_create(struct blob_dir *dir, uint64_t *id, int *fd, struct error *error) MUST_CHECK;
+struct blob_file { // open for writing
+    uint64_t id;   // 0: none
+    int fd;        // -1: none
+    bool name_durable;
+};
+
+// An empty file. Not durable before blob_sync.
+enum err blob_create(struct blob_dir *dir, struct blob_file *out, struct error *error) MUST_CHECK;
 enum err blob_append(struct blob_dir *dir, int fd, struct span data,
                      struct error *error) MUST_CHECK;
-// Makes the files durable, their names too. ERR_IO: a sync failed, and nothing that was written may
-// be trusted from now on: stop. (ERR_FULL never comes from here: that, too, is ERR_IO.)
-enum err blob_sync(struct blob_dir *dir, const uint64_t *ids, const int *fds, size_t count,
-                   struct error *error) MUST_CHECK;
+// Makes a file durable, its name too. ERR_IO: a sync failed, and nothing that was written may be
+// trusted from now on: stop. (ERR_FULL never comes from here: that, too, is ERR_IO.)
+enum err blob_sync(struct blob_dir *dir, struct blob_file *file, struct error *error) MUST_CHECK;
+// Makes files ready when few are left. ERR_IO as blob_sync; no space or descriptors is fine: none
+// are made then.
+enum err blob_make_ready(struct blob_dir *dir, struct error *error) MUST_CHECK;
 // For reading. ERR_NOT_FOUND if it was removed.
 enum err blob_open(struct blob_dir *dir, uint64_t id, int *fd, struct error *error) MUST_CHECK;
 // Missing is fine. Failure is logged only: the sweep will come past.

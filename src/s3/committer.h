@@ -1,8 +1,7 @@
-// Makes changes durable, off the event loop. Two threads in a row:
+// Makes changes durable, off the event loop. Threads in a row:
 //
-//     loop ──(has a body file)──► syncer: files and folders ──► committer: one LMDB transaction ──►
-//     loop
-//          └─(body in the catalog)────────────────────────────►
+//     loop ─(body in a file)─► 4 syncers, a file each ─► writer: one LMDB transaction ─► loop
+//         └─(body in the catalog)──────────────────────►
 //
 // All changes that wait share one transaction (group commit), whatever their number up to
 // S3_COMMIT_BATCH_MAX. A change that cannot be made (condition, no bucket) fails alone. When the
@@ -31,8 +30,7 @@ struct commit_op {
     // put
     struct buf headers;        // encoded, to become part of the record
     struct buf record;         // encoded object_record
-    uint64_t blob_id;          // 0: none
-    int blob_fd;               // -1: none; closed by the committer
+    struct blob_file file;     // the body; its fd is closed by the committer
     bool if_none_match;        // only if there is no such object
     bool if_match_any;         // only if there is one
     char if_match[ETAG_BYTES]; // only if it has this etag (in quotes); "" no condition
@@ -54,7 +52,7 @@ struct commit_op {
 };
 
 struct commit_op *commit_op_new(enum commit_kind kind, struct span bucket, struct span key);
-void commit_op_free(struct commit_op *op); // NULL allowed; closes blob_fd
+void commit_op_free(struct commit_op *op); // NULL allowed; closes its file
 
 struct committer_config {
     struct loop *loop;

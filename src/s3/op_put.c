@@ -342,7 +342,7 @@ void op_put(struct s3_request *r)
     record.modified_ms = clock_wall_ms();
     record.headers = buf_view(&op->headers);
     record_encode(&record, &op->record);
-    upload_take(r->upload, &op->blob_id, &op->blob_fd);
+    op->file = upload_take(r->upload);
     r->put = NULL;
     s3_submit(r, op, on_committed);
 }

@@ -16,8 +16,7 @@ struct upload {
     struct upload_claims claims;
     struct buf small; // until it grows over S3_INLINE_BYTES_MAX
     uint64_t bytes, writeback_at;
-    uint64_t blob_id; // 0: none
-    int fd;
+    struct blob_file file; // id 0: none yet
     struct digest *md5, *sha256;
     struct checksum *checksum;
     uint32_t crc32c;
@@ -27,7 +26,7 @@ struct upload *upload_new(struct blob_dir *blobs, const struct upload_claims *cl
 {
     struct upload *u = calloc(1, sizeof *u);
     CHECK(u != NULL);
-    *u = (struct upload){.blobs = blobs, .claims = *claims, .fd = -1};
+    *u = (struct upload){.blobs = blobs, .claims = *claims, .file = {.fd = -1}};
     u->md5 = digest_new(DIGEST_MD5);
     if (claims->has_sha256)
         u->sha256 = digest_new(DIGEST_SHA256);
@@ -40,9 +39,9 @@ void upload_free(struct upload *u)
 {
     if (u == NULL)
         return;
-    fd_close(&u->fd);
-    if (u->blob_id != 0)
-        blob_remove(u->blobs, u->blob_id);
+    fd_close(&u->file.fd);
+    if (u->file.id != 0)
+        blob_remove(u->blobs, u->file.id);
     buf_release(&u->small);
     digest_free(u->md5);
     digest_free(u->sha256);
@@ -52,18 +51,18 @@ void upload_free(struct upload *u)
 
 static enum err store_piece(struct upload *u, struct span piece, struct error *error)
 {
-    if (u->blob_id == 0 && u->bytes + piece.len <= S3_INLINE_BYTES_MAX) {
+    if (u->file.id == 0 && u->bytes + piece.len <= S3_INLINE_BYTES_MAX) {
         buf_add_span(&u->small, piece);
         return OK;
     }
-    if (u->blob_id == 0) {
-        TRY(blob_create(u->blobs, &u->blob_id, &u->fd, error));
-        TRY(blob_append(u->blobs, u->fd, buf_view(&u->small), error));
+    if (u->file.id == 0) {
+        TRY(blob_create(u->blobs, &u->file, error));
+        TRY(blob_append(u->blobs, u->file.fd, buf_view(&u->small), error));
         buf_release(&u->small);
     }
-    TRY(blob_append(u->blobs, u->fd, piece, error));
+    TRY(blob_append(u->blobs, u->file.fd, piece, error));
     if (u->bytes + piece.len >= u->writeback_at + WRITEBACK_BYTES) {
-        sync_file_range(u->fd, (off_t)u->writeback_at, WRITEBACK_BYTES, SYNC_FILE_RANGE_WRITE);
+        sync_file_range(u->file.fd, (off_t)u->writeback_at, WRITEBACK_BYTES, SYNC_FILE_RANGE_WRITE);
         u->writeback_at += WRITEBACK_BYTES;
     }
     return OK;
@@ -116,7 +115,7 @@ enum upload_verdict upload_finish(struct upload *u, struct object_record *record
     }
     record->size_bytes = u->bytes;
     record->body_crc32c = u->crc32c;
-    record->blob_id = u->blob_id;
+    record->blob_id = u->file.id;
     record->body = buf_view(&u->small);
     record->checksum_kind = claims->checksum_kind;
     memcpy(record->md5, md5, MD5_BYTES);
@@ -124,10 +123,9 @@ enum upload_verdict upload_finish(struct upload *u, struct object_record *record
     return UPLOAD_GOOD;
 }
 
-void upload_take(struct upload *u, uint64_t *id, int *fd)
+struct blob_file upload_take(struct upload *u)
 {
-    *id = u->blob_id;
-    *fd = u->fd;
-    u->blob_id = 0;
-    u->fd = -1;
+    struct blob_file file = u->file;
+    u->file = (struct blob_file){.fd = -1};
+    return file;
 }

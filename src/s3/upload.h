@@ -34,4 +34,4 @@ void upload_claim_checksum(struct upload *u, const uint8_t checksum[CHECKSUM_BYT
 // The view record->body is valid until upload_free. Once.
 enum upload_verdict upload_finish(struct upload *u, struct object_record *record);
 // Hands the body file over, after upload_finish; id 0 and fd -1 if the body is small.
-void upload_take(struct upload *u, uint64_t *id, int *fd);
+struct blob_file upload_take(struct upload *u);
