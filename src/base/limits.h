@@ -27,7 +27,14 @@ enum {
     S3_KEY_BYTES_MAX = 1024,
     S3_METADATA_BYTES_MAX = 2048,
     S3_LIST_MAX = 1000,      // keys per listing page
-    S3_INLINE_BYTES_MAX = 4096, // bodies up to this stay in the index: one sync instead of three
+    S3_INLINE_BYTES_MAX = 4096, // bodies up to this stay in the catalog: one sync instead of three
+    S3_BUCKET_NAME_BYTES_MAX = 63,
+    S3_BUCKETS_MAX = 1000,           // Amazon's default is 10,000 since 2024; ListBuckets is one page
+    S3_HEADER_BYTES_MAX = 8 << 10,   // all stored headers of an object (Amazon's limit for a request)
+    S3_DELETE_REQUEST_BYTES_MAX = 2 << 20, // XML of DeleteObjects: 1000 keys (Amazon's limit)
+    S3_COMMIT_BATCH_MAX = 512,       // changes that share one transaction
+    S3_VERIFY_BYTES_MAX = 1 << 20,   // bodies up to this are read and checked before they are sent
+    S3_CATALOG_RESERVE_BYTES = 8 << 20, // of the catalog file, preallocated: deletes on a full disk
 
     // Pictures
     IMAGE_BYTES_MAX = 32 << 20,      // encoded picture; a 100 MP JPEG at high quality is ~30 MB
@@ -62,6 +69,7 @@ enum {
 
 #define SQS_RECEIVE_COUNT_MAX 3 // default maxReceiveCount of smelt's own jobs queue
 #define S3_OBJECT_BYTES_MAX GIB(5)
+#define S3_CATALOG_BYTES_MAX GIB(64) // address space, not memory or disk; ~60 million objects
 #define MODEL_FILE_BYTES_MAX GIB(2)
 #define MODEL_LOAD_EXTRA_BYTES MIB(256) // memory while loading, beyond twice the file's size
 #define MODEL_GFLOP_MAX 1e5             // one picture; ViT-G is 6e3
