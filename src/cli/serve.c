@@ -10,7 +10,7 @@
 #include "cli/options.h"
 #include "cli/supervisor.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +27,7 @@ static const struct option table[] = {
     {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
     {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
+    {"ready-fd", "FD", NULL, NULL},
     {0},
 };
 
@@ -36,8 +37,11 @@ struct serve {
     struct loop *loop;
     struct supervisor *supervisor;
     const char *credentials;         // path
-    const char *model_name;          // as jobs call it
-    const char *addresses[ROLE_COUNT]; // "127.0.0.1:" of each --…-listen
+    const char *model_name;  // as jobs call it
+    char address[ROLE_COUNT][256]; // of each --…-listen, without the port
+    char listen[ROLE_COUNT][300];  // with the port it got
+    char url[ROLE_COUNT][300];
+    int ready_fd;
     bool failed;
 };
 
@@ -47,22 +51,26 @@ static const char *listen_on(struct serve *serve, int role, const char *option, 
     const char *given = options_get(&serve->options, option);
     const char *colon = strrchr(given, ':');
     int len = colon != NULL ? (int)(colon - given) : (int)strlen(given);
-    serve->addresses[role] = arena_printf(&serve->arena, "%.*s", len, given);
-    return port == 0 ? given : arena_printf(&serve->arena, "%.*s:%d", len, given, port);
+    snprintf(serve->address[role], sizeof serve->address[role], "%.*s", len, given);
+    if (port == 0)
+        return given;
+    snprintf(serve->listen[role], sizeof serve->listen[role], "%s:%d", serve->address[role], port);
+    return serve->listen[role];
 }
 
 // The host under which clients on this machine reach a role that listens on `address`.
 static const char *reachable(const char *address)
 {
-    if (strcmp(address, "0.0.0.0") == 0 || address[0] == '\0' || strcmp(address, "*") == 0)
+    if (strcmp(address, "0.0.0.0") == 0)
         return "127.0.0.1";
     return strcmp(address, "[::]") == 0 ? "[::1]" : address;
 }
 
 static const char *url_of(struct serve *serve, int role)
 {
-    return arena_printf(&serve->arena, "http://%s:%d", reachable(serve->addresses[role]),
-                        supervisor_port(serve->supervisor, (size_t)role));
+    snprintf(serve->url[role], sizeof serve->url[role], "http://%s:%d",
+             reachable(serve->address[role]), supervisor_port(serve->supervisor, (size_t)role));
+    return serve->url[role];
 }
 
 static void add(const char **argv, const char *name, const char *value)
@@ -156,6 +164,8 @@ static void print_banner(void *ctx)
 {
     struct serve *serve = ctx;
     const char *page = url_of(serve, GATEWAY), *sqs = url_of(serve, SQS);
+    process_ready(serve->ready_fd, supervisor_port(serve->supervisor, GATEWAY));
+    serve->ready_fd = -1;
     const char *keys = shell_word(serve, serve->credentials);
     printf("\nsmelt is ready: the model '%s' answers.\n\n"
            "  page   %s/\n"
@@ -169,13 +179,19 @@ static void print_banner(void *ctx)
     fflush(stdout);
 }
 
+static void report(struct serve *serve, const char *sentence)
+{
+    fprintf(stderr, "smelt: %s\n", sentence);
+    process_failed(serve->ready_fd, sentence);
+    serve->ready_fd = -1;
+    serve->failed = true;
+}
+
 static void on_stopped(void *ctx, const char *sentence)
 {
     struct serve *serve = ctx;
-    if (sentence != NULL) {
-        fprintf(stderr, "smelt: %s\n", sentence);
-        serve->failed = true;
-    }
+    if (sentence != NULL)
+        report(serve, sentence);
     loop_stop(serve->loop);
 }
 
@@ -246,14 +262,21 @@ static int serve_with_options(struct serve *serve)
         return 2;
     }
     log_init("serve", (enum log_level)level);
+    long ready_fd = -1;
+    if (options_given(&serve->options, "ready-fd") &&
+        !options_int(&serve->options, "ready-fd", 3, 1023, &ready_fd))
+        return 2;
+    serve->ready_fd = (int)ready_fd;
+    if (ready_fd >= 0)
+        fcntl(serve->ready_fd, F_SETFD, FD_CLOEXEC); // the roles have their own
     enum err err = prepare(serve, &lock_fd, &error);
     if (err == OK)
         err = run(serve, &error);
     if (err != OK)
-        fprintf(stderr, "smelt: %s\n", error.msg);
+        report(serve, error.msg);
     supervisor_free(serve->supervisor);
     loop_free(serve->loop);
-    return err == OK && !serve->failed ? 0 : 1;
+    return serve->failed ? 1 : 0;
 }
 
 int serve_main(int argc, char **argv)

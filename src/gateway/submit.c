@@ -161,7 +161,7 @@ static bool key_is_usable(struct span key)
     for (size_t i = 0; i < key.len; i++)
         if (key.data[i] < 0x21 || key.data[i] > 0x7e)
             return false;
-    return key.len > 0 && key.len <= 255;
+    return key.len > 0 && key.len <= 200;
 }
 
 void submit_begin(struct visit *v)
@@ -181,7 +181,7 @@ void submit_begin(struct visit *v)
         use_idempotency_key(v, idempotency_key);
     } else {
         visit_answer_error(v, 400, "argument",
-                           "the Idempotency-Key must be 1 to 255 visible ASCII characters");
+                           "the Idempotency-Key must be 1 to 200 visible ASCII characters");
         return;
     }
     const char *key = arena_printf(&r->arena, JOB_INBOX_PREFIX "%s", v->id);
