@@ -18,7 +18,8 @@ enum { MODELS_MAX = 64 };
 
 static const struct option table[] = {
     {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080", "REST and the page; port 0 takes any free one"},
-    {"models", "NAME,…", "demo", "models that the workers have; the first is the default"},
+    {"model", "NAME,…", "demo", "models that the workers have; the first is the default"},
+    {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, else Amazon)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
     {"region", "NAME", NULL, "AWS region (default: AWS_REGION, else us-east-1)"},
@@ -41,25 +42,25 @@ struct command_state {
     struct watch lifeline;
 };
 
-// --models: each is a package on this machine, or only the name of one that the workers have.
+// --model: each is a package on this machine, or only the name of one that the workers have.
 static enum err read_models(struct command_state *c, struct error *error)
 {
-    struct span rest = span_from(options_get(&c->options, "models"));
+    struct span rest = span_from(options_get(&c->options, "model"));
     while (rest.len > 0) {
         struct span part = span_trim(span_cut(rest, ',', &rest));
         if (part.len == 0)
             continue;
         if (c->model_count == MODELS_MAX)
-            return fail(error, ERR_LIMIT, 0, "--models names more than %d models", MODELS_MAX);
+            return fail(error, ERR_LIMIT, 0, "--model names more than %d models", MODELS_MAX);
         const char *given = arena_copy(&c->arena, part), *name = given, *description = "";
         struct error why;
-        if (model_name_find(given, &c->arena, &name, &description, &why) != OK &&
+        if (model_name_find(given, options_get(&c->options, "models"), &c->arena, &name, &description, &why) != OK &&
             (why.code != ERR_NOT_FOUND || strchr(given, '/') != NULL))
             return fail(error, why.code, 0, "%s", why.msg);
         c->models[c->model_count++] = (struct gateway_model){name, description};
     }
     if (c->model_count == 0)
-        return fail(error, ERR_ARGUMENT, 0, "--models names no model");
+        return fail(error, ERR_ARGUMENT, 0, "--model names no model");
     return OK;
 }
 

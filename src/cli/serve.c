@@ -25,6 +25,7 @@ static const struct option table[] = {
     {"sqs-listen", "ADDR:PORT", "127.0.0.1:9324", "the queue service"},
     {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "the object store"},
     {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
+    {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
     {"ready-fd", "FD", NULL, NULL},
@@ -113,13 +114,20 @@ static void set_environment(struct serve *serve)
     setenv("AWS_ENDPOINT_URL_S3", url_of(serve, S3), 1);
 }
 
+static void add_models(struct serve *serve, const char **argv)
+{
+    add(argv, "--model", options_get(&serve->options, "model"));
+    if (options_get(&serve->options, "models") != NULL)
+        add(argv, "--models", options_get(&serve->options, "models"));
+}
+
 static void worker_arguments(void *ctx, int port, const char **argv)
 {
     struct serve *serve = ctx;
     (void)port;
     set_environment(serve);
     begin(serve, argv, "worker");
-    add(argv, "--model", options_get(&serve->options, "model"));
+    add_models(serve, argv);
     if (options_get(&serve->options, "workers") != NULL)
         add(argv, "--workers", options_get(&serve->options, "workers"));
 }
@@ -130,7 +138,7 @@ static void gateway_arguments(void *ctx, int port, const char **argv)
     set_environment(serve);
     begin(serve, argv, "gateway");
     add(argv, "--gateway-listen", listen_on(serve, GATEWAY, "gateway-listen", port));
-    add(argv, "--models", options_get(&serve->options, "model"));
+    add_models(serve, argv);
     add(argv, "--instance", "local");
 }
 
@@ -225,8 +233,9 @@ static void clean_environment(const struct serve *serve)
 static enum err prepare(struct serve *serve, int *lock_fd, struct error *error)
 {
     const char *data = options_get(&serve->options, "data");
-    TRY(model_name_find(options_get(&serve->options, "model"), &serve->arena, &serve->model_name, NULL,
-                        error));
+    TRY(model_name_find(options_get(&serve->options, "model"),
+                        options_get(&serve->options, "models"), &serve->arena, &serve->model_name,
+                        NULL, error));
     TRY(dir_make(data, error));
     TRY(dir_lock(data, lock_fd, error));
     serve->credentials = arena_printf(&serve->arena, "%s/credentials", data);
