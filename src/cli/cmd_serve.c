@@ -28,6 +28,8 @@ static const struct option table[] = {
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
+    {"quiet", NULL, NULL, NULL},
+    {"lifeline-fd", "FD", NULL, NULL},
     {"ready-fd", "FD", NULL, NULL},
     {0},
 };
@@ -42,7 +44,8 @@ struct serve {
     char address[ROLE_COUNT][256]; // of each --…-listen, without the port
     char listen[ROLE_COUNT][300];  // with the port it got
     char url[ROLE_COUNT][300];
-    int ready_fd;
+    int ready_fd, lifeline_fd;
+    struct watch lifeline;
     bool failed;
 };
 
@@ -214,6 +217,13 @@ static void on_signal(void *ctx, int signal)
     supervisor_stop(serve->supervisor);
 }
 
+// The roles follow: their lifelines end with this process.
+static void on_parent_gone(void *ctx)
+{
+    (void)ctx;
+    _exit(1);
+}
+
 // --- start ---
 
 // The user's own keys and endpoints are for elsewhere: here the roles talk to each other.
@@ -257,6 +267,7 @@ static enum err run(struct serve *serve, struct error *error)
     };
     serve->supervisor = supervisor_new(&config);
     TRY(loop_signals(serve->loop, signals, on_signal, serve, error));
+    TRY(process_lifeline(serve->loop, &serve->lifeline, serve->lifeline_fd, on_parent_gone, serve, error));
     supervisor_start(serve->supervisor);
     return loop_run(serve->loop, error);
 }
@@ -271,11 +282,14 @@ static int serve_with_options(struct serve *serve)
         return 2;
     }
     log_init("serve", (enum log_level)level);
-    long ready_fd = -1;
-    if (options_given(&serve->options, "ready-fd") &&
-        !options_int(&serve->options, "ready-fd", 3, 1023, &ready_fd))
+    long ready_fd = -1, lifeline_fd = -1;
+    if ((options_given(&serve->options, "ready-fd") &&
+         !options_int(&serve->options, "ready-fd", 3, 1023, &ready_fd)) ||
+        (options_given(&serve->options, "lifeline-fd") &&
+         !options_int(&serve->options, "lifeline-fd", 3, 1023, &lifeline_fd)))
         return 2;
     serve->ready_fd = (int)ready_fd;
+    serve->lifeline_fd = (int)lifeline_fd;
     if (ready_fd >= 0)
         fcntl(serve->ready_fd, F_SETFD, FD_CLOEXEC); // the roles have their own
     enum err err = prepare(serve, &lock_fd, &error);
