@@ -58,7 +58,7 @@ static const char *listen_on(struct serve *serve, int role, const char *option, 
     snprintf(serve->address[role], sizeof serve->address[role], "%.*s", len, given);
     if (port == 0)
         return given;
-    snprintf(serve->listen[role], sizeof serve->listen[role], "%s:%d", serve->address[role], port);
+    snprintf(serve->listen[role], sizeof serve->listen[role], "%.*s:%d", len, given, port);
     return serve->listen[role];
 }
 

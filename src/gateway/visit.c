@@ -10,22 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct visit *visit_new(struct gateway *g, struct http_request *r, enum visit_kind kind)
-{
-    struct visit *v = calloc(1, sizeof *v);
-    CHECK(v != NULL);
-    v->g = g;
-    v->kind = kind;
-    v->request = r;
-    v->next = g->visits;
-    v->link = &g->visits;
-    if (v->next != NULL)
-        v->next->link = &v->next;
-    g->visits = v;
-    metric_set(g->metrics.waiting, metric_value(g->metrics.waiting) + 1);
-    return v;
-}
-
 // Nothing of the visit goes on after this.
 static void stop_all(struct visit *v)
 {
@@ -39,6 +23,32 @@ static void stop_all(struct visit *v)
         s3_call_cancel(s3);
     if (sqs != NULL)
         sqs_call_cancel(sqs);
+}
+
+// Nobody is left to be told; on_done, and with it visit_free, follows.
+static void on_hangup(void *ctx, struct http_request *r)
+{
+    struct visit *v = ctx;
+    (void)r;
+    v->answered = true;
+    stop_all(v);
+}
+
+struct visit *visit_new(struct gateway *g, struct http_request *r, enum visit_kind kind)
+{
+    struct visit *v = calloc(1, sizeof *v);
+    CHECK(v != NULL);
+    v->g = g;
+    v->kind = kind;
+    v->request = r;
+    v->next = g->visits;
+    v->link = &g->visits;
+    if (v->next != NULL)
+        v->next->link = &v->next;
+    g->visits = v;
+    http_request_on_hangup(r, on_hangup, v);
+    metric_set(g->metrics.waiting, metric_value(g->metrics.waiting) + 1);
+    return v;
 }
 
 void visit_free(struct visit *v)

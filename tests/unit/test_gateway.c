@@ -21,6 +21,8 @@ static struct loop *loop;
 static struct gateway *gateway;
 static struct http_client *client;
 static bool stopped;
+static json_t *answers; // keeps what `struct answer` borrows
+static struct arena arena;
 
 static void on_answer(void *ctx, const struct http_response *r)
 {
@@ -37,6 +39,8 @@ static void on_answer(void *ctx, const struct http_response *r)
         h = http_response_header(r, "Allow");
         snprintf(a->allow, sizeof a->allow, "%.*s", (int)h.len, h.data);
         a->json = json_loads(a->body, 0, NULL);
+        if (a->json != NULL)
+            json_array_append_new(answers, a->json);
     }
     loop_stop(loop);
 }
@@ -126,6 +130,7 @@ static void set_up_named(const char *instance, bool run_until_ready)
     struct error error;
     ck_assert_int_eq(loop_new(&loop, &error), OK);
     fake.loop = loop;
+    answers = json_array();
     const struct gateway_config config = {.loop = loop,
                                           .listen = "127.0.0.1:0",
                                           .instance = instance,
@@ -155,12 +160,14 @@ static void tear_down(void)
     }
     ck_assert_int_eq(fake.calls_running, 0);
     loop_free(loop);
+    fake_forget();
+    json_decref(answers);
+    arena_release(&arena);
 }
 
 // The job in the n-th message that was sent.
 static struct job sent_job(size_t n)
 {
-    static struct arena arena;
     struct job *jobs;
     size_t count;
     struct error error;
