@@ -37,7 +37,7 @@ function sentence(result) {
   const share = best?.score ?? 0;
   if (present.length > 0)
     return { lead: `${joined(present.map((name, i) => i ? withArticle(name).toLowerCase() : withArticle(name)), 'and')}:`,
-             rest, share, yes: true };
+             rest: share < 0.5 ? `perhaps ${rest}` : rest, share, yes: true };
   const absent = groups.length > 0 ? `No ${joined(groups.map(([name]) => plain(name)), 'or')} here:` : '';
   if (share < 0.5)
     return { lead: absent, rest: `not sure, perhaps ${rest}`, share, yes: false };
@@ -84,6 +84,7 @@ async function drawThumb(picture) {
     canvas.setAttribute('role', 'img');
     canvas.setAttribute('aria-label', picture.name);
     picture.part('.thumb').replaceChildren(canvas);
+    picture.part('.thumb').classList.remove('blank');
   } catch {
     // the browser cannot show it; the answer will say what it is
   }
@@ -134,26 +135,26 @@ function showBars(picture, predictions) {
 const PHASES = ['queued', 'fetched', 'decoded', 'inferred'];
 
 function showTimes(picture, timing) {
-  const known = [...PHASES, 'total'].filter((phase) => timing[phase] >= 0);
   const times = picture.part('.times');
-  const bar = times.querySelector('.times-bar');
-  const spent = PHASES.reduce((sum, phase) => sum + (timing[phase] ?? 0), 0);
-  const segments = known.filter((phase) => phase !== 'total').map((phase) => [phase, timing[phase]]);
-  if (timing.total > spent) segments.push(['other', timing.total - spent]);
-  bar.replaceChildren(...segments.map(([phase, ms]) => {
+  const spans = PHASES.filter((phase) => timing[phase] >= 0).map((phase) => [phase, phase, timing[phase]]);
+  const spent = spans.reduce((sum, [, , ms]) => sum + ms, 0);
+  if (timing.total > spent) // store, queue and network on the way
+    spans.push(['transit', 'in transit', timing.total - spent]);
+  times.querySelector('.times-bar').replaceChildren(...spans.map(([name, , ms]) => {
     const segment = document.createElement('i');
-    segment.className = phase;
+    segment.className = name;
     segment.style.setProperty('--share', Math.max(ms, 0.01));
     return segment;
   }));
-  times.querySelector('dl').replaceChildren(...known.map((phase) => {
+  const rows = timing.total >= 0 ? [...spans, ['total', 'total', timing.total]] : spans;
+  times.querySelector('dl').replaceChildren(...rows.map(([name, label, ms]) => {
     const row = document.createElement('div');
-    row.className = phase;
-    row.appendChild(document.createElement('dt')).textContent = phase;
-    row.appendChild(document.createElement('dd')).textContent = milliseconds(timing[phase]);
+    row.className = name;
+    row.appendChild(document.createElement('dt')).textContent = label;
+    row.appendChild(document.createElement('dd')).textContent = milliseconds(ms);
     return row;
   }));
-  times.hidden = known.length === 0;
+  times.hidden = rows.length === 0;
 }
 
 function showFailure(picture, code, message, mayRetry) {
@@ -161,7 +162,7 @@ function showFailure(picture, code, message, mayRetry) {
   picture.card.setAttribute('aria-busy', 'false');
   picture.part('.answer').textContent = FAILURES[code] ?? 'No answer';
   const error = picture.part('.error');
-  error.textContent = message;
+  error.textContent = message.charAt(0).toUpperCase() + message.slice(1);
   error.hidden = false;
   picture.part('.again').hidden = !mayRetry;
   speak(`${picture.name}: ${picture.part('.answer').textContent}. ${message}`);
@@ -222,7 +223,7 @@ async function ask(url, options) {
 }
 
 async function work(picture) {
-  showState(picture, 'waiting sent', 'sending …');
+  showState(picture, 'waiting sent', 'on its way …');
   let job = await ask(`/v1/jobs?wait=${WAIT_S}`, {
     method: 'POST',
     body: picture.file,

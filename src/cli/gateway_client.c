@@ -13,7 +13,9 @@
 #include <string.h>
 
 enum {
-    PATIENCE_MS = 60000, // with a gateway that is away or busy, beside the waiting for results
+    // with a gateway that is away or busy: before it has taken the job, and after
+    PATIENCE_MS = 15000,
+    PATIENCE_ACCEPTED_MS = 60000,
     BACKOFF_MS_MIN = 100,
     BACKOFF_MS_MAX = 5000,
     CALL_MS = 45000, // GATEWAY_WAIT_S_MAX and the transfer
@@ -107,7 +109,7 @@ static void said_yes(struct gateway_job *job, struct span body, const json_t *ro
     }
     snprintf(job->known_id, sizeof job->known_id, "%s", id);
     job->backoff_ms = 0;
-    job->give_up_ms = loop_now_ms(job->client->loop) + PATIENCE_MS;
+    job->give_up_ms = loop_now_ms(job->client->loop) + PATIENCE_ACCEPTED_MS;
     while (body.len > 0 && body.data[body.len - 1] == '\n')
         body.len--;
     if (status != JOB_QUEUED)
