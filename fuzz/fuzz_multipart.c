@@ -1,5 +1,5 @@
-// Input: the Content-Type header's line, a line feed, the body. Property: every part lies inside the body,
-// behind the part before it, and holds no boundary line.
+// Input: the Content-Type header's line, a line feed, the body. Property: every part lies inside
+// the body, behind the part before it, and holds no boundary line.
 #include "base/check.h"
 #include "gateway/multipart.h"
 

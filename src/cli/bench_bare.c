@@ -31,9 +31,10 @@ enum err bench_files_find(struct bench_files *files, const char *folder, struct 
     files->paths = calloc(files->count + 1, sizeof *files->paths);
     files->contents = calloc(files->count + 1, sizeof *files->contents);
     CHECK(files->paths != NULL && files->contents != NULL);
-    enum err err = files->count > 0 ? OK
-                                    : fail(error, ERR_NOT_FOUND, 0,
-                                           "no pictures in '%s'; --samples names a folder of them", folder);
+    enum err err = files->count > 0
+                       ? OK
+                       : fail(error, ERR_NOT_FOUND, 0,
+                              "no pictures in '%s'; --samples names a folder of them", folder);
     for (size_t i = 0; i < files->count && err == OK; i++) {
         files->paths[i] = strdup(found.gl_pathv[i]);
         CHECK(files->paths[i] != NULL);
@@ -68,9 +69,10 @@ void bench_bare_close(struct bench_bare *bare)
     bare->predictor = NULL;
 }
 
-// A process of the bare engine: says "ready" with a byte, waits for the starting pipe's end, computes.
-static _Noreturn void child_main(struct bench_bare *bare, const struct bench_files *files, long first,
-                                 long step, long pictures, int ready_fd, int start_fd)
+// A process of the bare engine: says "ready" with a byte, waits for the starting pipe's end,
+// computes.
+static _Noreturn void child_main(struct bench_bare *bare, const struct bench_files *files,
+                                 long first, long step, long pictures, int ready_fd, int start_fd)
 {
     struct error error;
     struct prediction_result result;
@@ -80,8 +82,8 @@ static _Noreturn void child_main(struct bench_bare *bare, const struct bench_fil
         while (read(start_fd, &byte, 1) < 0 && errno == EINTR)
             ;
     for (long i = first; i < pictures && err == OK; i += step)
-        err = predictor_run(bare->predictor, buf_view(&files->contents[(size_t)i % files->count]), NULL, 0,
-                            &result, &error);
+        err = predictor_run(bare->predictor, buf_view(&files->contents[(size_t)i % files->count]),
+                            NULL, 0, &result, &error);
     if (err != OK)
         fprintf(stderr, "smelt: bare engine: %s\n", error.msg);
     _exit(err == OK ? 0 : 1);
@@ -99,8 +101,8 @@ static enum err wait_all(const pid_t *pids, long count, struct error *error)
     return good ? OK : fail(error, ERR_INTERNAL, 0, "a process of the bare engine failed");
 }
 
-enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files, long workers, long pictures,
-                        struct error *error)
+enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files, long workers,
+                        long pictures, struct error *error)
 {
     pid_t pids[WORKER_CHILDREN_MAX];
     int ready[2], start[2];
@@ -130,7 +132,8 @@ enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files
     close(ready[0]);
     close(start[0]);
     if (started < workers)
-        return fail(error, ERR_IO, 0, "only %ld of %ld processes could be forked", started, workers);
+        return fail(error, ERR_IO, 0, "only %ld of %ld processes could be forked", started,
+                    workers);
     bare->pictures_per_s = (double)pictures / seconds;
     return err;
 }

@@ -1,4 +1,5 @@
-// The bare engine of `smelt bench pipeline`: decode and infer in forked processes, with nothing around.
+// The bare engine of `smelt bench pipeline`: decode and infer in forked processes, with nothing
+// around.
 #pragma once
 
 #include "base/buf.h"
@@ -10,7 +11,8 @@ struct bench_files {
 };
 
 // The JPEG, PNG and WebP files of a folder, read. ERR_NOT_FOUND if there is none.
-enum err bench_files_find(struct bench_files *files, const char *folder, struct error *error) MUST_CHECK;
+enum err bench_files_find(struct bench_files *files, const char *folder,
+                          struct error *error) MUST_CHECK;
 void bench_files_release(struct bench_files *files);
 
 struct predictor;
@@ -22,6 +24,6 @@ struct bench_bare {
 enum err bench_bare_open(struct bench_bare *bare, const char *model, const char *folders,
                          struct error *error) MUST_CHECK;
 // `pictures` in all, shared out to `workers` processes that begin together.
-enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files, long workers, long pictures,
-                        struct error *error) MUST_CHECK;
+enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files, long workers,
+                        long pictures, struct error *error) MUST_CHECK;
 void bench_bare_close(struct bench_bare *bare);

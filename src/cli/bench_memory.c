@@ -72,7 +72,8 @@ static bool read_memory(pid_t pid, double *private_mb, double *pss_mb)
     if (file == NULL)
         return false;
     while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "Private_Clean: %ld", &value) == 1 || sscanf(line, "Private_Dirty: %ld", &value) == 1)
+        if (sscanf(line, "Private_Clean: %ld", &value) == 1 ||
+            sscanf(line, "Private_Dirty: %ld", &value) == 1)
             private_kb += value;
         if (sscanf(line, "Pss: %ld", &value) == 1)
             pss_kb = value;
@@ -106,7 +107,8 @@ bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
         if (!all[i].ours || !read_memory(all[i].pid, &private_mb, &pss_mb))
             continue;
         out->all_pss_mb += pss_mb;
-        if (!is_zygote(all[i].pid) || !is_zygote(all[i].parent)) // a child carries its zygote's command line
+        if (!is_zygote(all[i].pid) ||
+            !is_zygote(all[i].parent)) // a child carries its zygote's command line
             continue;
         out->children++;
         if (private_mb > out->private_mb) {

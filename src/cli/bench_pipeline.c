@@ -1,5 +1,6 @@
-// smelt bench pipeline: pictures through REST, store, queue, workers and back, beside the bare engine on
-// the same pictures in as many processes; the time that an idle system adds; memory of the children.
+// smelt bench pipeline: pictures through REST, store, queue, workers and back, beside the bare
+// engine on the same pictures in as many processes; the time that an idle system adds; memory of
+// the children.
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -100,11 +101,28 @@ static enum err start_serve(struct pipeline *p, struct error *error)
     p->serve_ready = ready[0];
     snprintf(workers, sizeof workers, "%ld", p->workers);
     const char *models = options_get(&p->options, "models");
-    const char *argv[] = {"smelt", "serve", "--data", p->data, "--quiet",
-                          "--gateway-listen", "127.0.0.1:0", "--sqs-listen", "127.0.0.1:0",
-                          "--s3-listen", "127.0.0.1:0", "--workers", workers, "--model",
-                          options_get(&p->options, "model"), "--lifeline-fd", "3", "--ready-fd", "4",
-                          models != NULL ? "--models" : NULL, models, NULL};
+    const char *argv[] = {"smelt",
+                          "serve",
+                          "--data",
+                          p->data,
+                          "--quiet",
+                          "--gateway-listen",
+                          "127.0.0.1:0",
+                          "--sqs-listen",
+                          "127.0.0.1:0",
+                          "--s3-listen",
+                          "127.0.0.1:0",
+                          "--workers",
+                          workers,
+                          "--model",
+                          options_get(&p->options, "model"),
+                          "--lifeline-fd",
+                          "3",
+                          "--ready-fd",
+                          "4",
+                          models != NULL ? "--models" : NULL,
+                          models,
+                          NULL};
     const struct process_fd fds[] = {{lifeline[0], 3}, {ready[1], 4}};
     enum err err = process_spawn(argv, fds, 2, &p->serve_pid, error);
     close(lifeline[0]);
@@ -142,8 +160,8 @@ static double number_at(const json_t *object, const char *name)
 
 static void send_next(struct pipeline *p, size_t slot);
 
-static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome, struct span json,
-                   const struct error *error)
+static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome,
+                   struct span json, const struct error *error)
 {
     struct pipeline *p = ctx;
     size_t slot = (size_t)(job - p->jobs);
@@ -156,7 +174,9 @@ static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outc
     const char *status = json_string_value(json_object_get(root, "status"));
     if (outcome != GATEWAY_DONE || status == NULL || strcmp(status, "succeeded") != 0)
         snprintf(p->failure, sizeof p->failure, "a picture had no answer: %.500s",
-                 outcome == GATEWAY_REFUSED ? error->msg : status != NULL ? status : "?");
+                 outcome == GATEWAY_REFUSED ? error->msg
+                 : status != NULL           ? status
+                                            : "?");
     json_decref(root);
     if (p->ended == p->wanted || p->failure[0] != '\0')
         loop_stop(p->loop);
@@ -169,13 +189,15 @@ static void send_next(struct pipeline *p, size_t slot)
     if (p->sent == p->wanted)
         return;
     const char *file = p->files.paths[(size_t)p->sent++ % p->files.count];
-    p->jobs[slot] = (struct gateway_job){.file = file, .wait_ms = WAIT_MS, .done = on_job, .ctx = p};
+    p->jobs[slot] =
+        (struct gateway_job){.file = file, .wait_ms = WAIT_MS, .done = on_job, .ctx = p};
     p->sent_us[slot] = clock_monotonic_us();
     gateway_job_start(&p->client, &p->jobs[slot]);
 }
 
 // Sends `count` pictures, `at_once` in flight; *seconds is the time until the last answer.
-static enum err send_all(struct pipeline *p, long count, long at_once, double *seconds, struct error *error)
+static enum err send_all(struct pipeline *p, long count, long at_once, double *seconds,
+                         struct error *error)
 {
     free(p->samples);
     p->samples = calloc((size_t)count, sizeof *p->samples);
@@ -196,9 +218,10 @@ static enum err send_all(struct pipeline *p, long count, long at_once, double *s
 
 static void report(const struct pipeline *p, const char *name, double value, const char *unit)
 {
-    printf("{\"bench\":\"pipeline\",\"case\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"model\":\"%s\","
-           "\"workers\":%ld}\n",
-           name, value, unit, options_get(&p->options, "model"), p->workers);
+    printf(
+        "{\"bench\":\"pipeline\",\"case\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"model\":\"%s\","
+        "\"workers\":%ld}\n",
+        name, value, unit, options_get(&p->options, "model"), p->workers);
     fflush(stdout);
     fprintf(stderr, "  %-28s %12.4g %s\n", name, value, unit);
 }
@@ -249,7 +272,8 @@ static enum err measure(struct pipeline *p, struct error *error)
     report(p, "bare_engine", p->bare.pictures_per_s, "pictures/s");
     TRY(start_serve(p, error));
     TRY(gateway_client_init(&p->client, p->loop, p->url, (int)p->connections, error));
-    TRY(send_all(p, p->workers * 4, p->workers * 2, &first_seconds, error)); // every child has run once
+    TRY(send_all(p, p->workers * 4, p->workers * 2, &first_seconds,
+                 error)); // every child has run once
     TRY(send_all(p, p->idle, 1, &seconds, error));
     report_idle(p);
     TRY(send_all(p, p->pictures, p->connections, &seconds, error));
@@ -282,8 +306,8 @@ static enum err prepare(struct pipeline *p, struct error *error)
     const char *data = options_get(&p->options, "data");
     TRY(bench_files_find(&p->files, options_get(&p->options, "samples"), error));
     // the processes of the bare engine are forked from here: first of all, with nothing open
-    TRY(bench_bare_open(&p->bare, options_get(&p->options, "model"), options_get(&p->options, "models"),
-                        error));
+    TRY(bench_bare_open(&p->bare, options_get(&p->options, "model"),
+                        options_get(&p->options, "models"), error));
     if (data == NULL) {
         const char *tmp = getenv("TMPDIR");
         snprintf(p->data, sizeof p->data, "%s/smelt-bench-XXXXXX", tmp != NULL ? tmp : "/var/tmp");
@@ -324,10 +348,11 @@ int bench_pipeline_main(int argc, char **argv)
     struct pipeline *p = calloc(1, sizeof *p);
     CHECK(p != NULL);
     p->serve_lifeline = p->serve_ready = -1;
-    int code = options_parse(&p->options, table, "smelt bench pipeline [options]",
-                             "Starts a system of its own and measures it: throughput beside the bare "
-                             "engine, idle latency, memory.",
-                             argc, argv);
+    int code =
+        options_parse(&p->options, table, "smelt bench pipeline [options]",
+                      "Starts a system of its own and measures it: throughput beside the bare "
+                      "engine, idle latency, memory.",
+                      argc, argv);
     if (code < 0)
         code = bench_with_options(p);
     options_release(&p->options);

@@ -7,7 +7,8 @@
 
 static const struct command benches[] = {
     {"engine", bench_engine_main, "the model alone: ms per picture, share of the core's peak"},
-    {"pipeline", bench_pipeline_main, "the whole system beside the bare engine; idle latency; memory"},
+    {"pipeline", bench_pipeline_main,
+     "the whole system beside the bare engine; idle latency; memory"},
 };
 
 enum { BENCH_COUNT = sizeof benches / sizeof benches[0] };
@@ -38,7 +39,7 @@ int bench_main(int argc, char **argv)
     }
     const char *near = nearest_name(argv[1], names);
     fprintf(stderr, "smelt: there is no bench '%s'; %s%s%s\n", argv[1],
-            near != NULL ? "did you mean '" : "`smelt bench --help` lists them", near != NULL ? near : "",
-            near != NULL ? "'?" : "");
+            near != NULL ? "did you mean '" : "`smelt bench --help` lists them",
+            near != NULL ? near : "", near != NULL ? "'?" : "");
     return 2;
 }

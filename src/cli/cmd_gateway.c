@@ -17,14 +17,16 @@
 enum { MODELS_MAX = 64 };
 
 static const struct option table[] = {
-    {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080", "REST and the page; port 0 takes any free one"},
+    {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
+     "REST and the page; port 0 takes any free one"},
     {"model", "NAME,…", "demo", "models that the workers have; the first is the default"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, else Amazon)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
     {"region", "NAME", NULL, "AWS region (default: AWS_REGION, else us-east-1)"},
     {"data", "DIR", NULL, "DIR/credentials is used if environment and profile name no keys"},
-    {"instance", "NAME", NULL, "keeps the reply queue smelt-replies-NAME over restarts (default: a random one)"},
+    {"instance", "NAME", NULL,
+     "keeps the reply queue smelt-replies-NAME over restarts (default: a random one)"},
     {"log-level", "LEVEL", "info", "debug, info, warn or error"},
     {"lifeline-fd", "FD", NULL, NULL},
     {"ready-fd", "FD", NULL, NULL},
@@ -54,7 +56,8 @@ static enum err read_models(struct command_state *c, struct error *error)
             return fail(error, ERR_LIMIT, 0, "--model names more than %d models", MODELS_MAX);
         const char *given = arena_copy(&c->arena, part), *name = given, *description = "";
         struct error why;
-        if (model_name_find(given, options_get(&c->options, "models"), &c->arena, &name, &description, &why) != OK &&
+        if (model_name_find(given, options_get(&c->options, "models"), &c->arena, &name,
+                            &description, &why) != OK &&
             (why.code != ERR_NOT_FOUND || strchr(given, '/') != NULL))
             return fail(error, why.code, 0, "%s", why.msg);
         c->models[c->model_count++] = (struct gateway_model){name, description};
@@ -155,11 +158,12 @@ static int run_with_options(struct command_state *c)
 int gateway_main(int argc, char **argv)
 {
     struct command_state c = {0};
-    int code = options_parse(&c.options, table, "smelt gateway [options]",
-                             "The REST interface and the page, in front of any SQS queue and S3 store.",
-                             argc, argv);
+    int code = options_parse(
+        &c.options, table, "smelt gateway [options]",
+        "The REST interface and the page, in front of any SQS queue and S3 store.", argc, argv);
     if (code < 0 && c.options.argument_count > 0) {
-        fprintf(stderr, "smelt: gateway takes no argument '%s'; `smelt gateway --help` shows the options\n",
+        fprintf(stderr,
+                "smelt: gateway takes no argument '%s'; `smelt gateway --help` shows the options\n",
                 c.options.arguments[0]);
         code = 2;
     }

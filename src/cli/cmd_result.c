@@ -23,8 +23,8 @@ struct state {
     bool failed;
 };
 
-static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome, struct span json,
-                   const struct error *error)
+static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome,
+                   struct span json, const struct error *error)
 {
     struct state *s = ctx;
     AUTO_BUF struct buf line = {0};

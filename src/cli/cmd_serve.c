@@ -21,7 +21,8 @@ enum { SQS, S3, WORKER, GATEWAY, ROLE_COUNT };
 
 static const struct option table[] = {
     {"data", "DIR", "smelt-data", "where everything is kept; made if it is not there"},
-    {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080", "REST and the page; port 0 takes any free one"},
+    {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
+     "REST and the page; port 0 takes any free one"},
     {"sqs-listen", "ADDR:PORT", "127.0.0.1:9324", "the queue service"},
     {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "the object store"},
     {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
@@ -39,8 +40,8 @@ struct serve {
     struct arena arena;
     struct loop *loop;
     struct supervisor *supervisor;
-    const char *credentials;         // path
-    const char *model_name;  // as jobs call it
+    const char *credentials;       // path
+    const char *model_name;        // as jobs call it
     char address[ROLE_COUNT][256]; // of each --…-listen, without the port
     char listen[ROLE_COUNT][300];  // with the port it got
     char url[ROLE_COUNT][300];
@@ -49,7 +50,8 @@ struct serve {
     bool failed;
 };
 
-// "ADDR:PORT" with the port replaced by the one that the role got, so that it comes back in the same place.
+// "ADDR:PORT" with the port replaced by the one that the role got, so that it comes back in the
+// same place.
 static const char *listen_on(struct serve *serve, int role, const char *option, int port)
 {
     const char *given = options_get(&serve->options, option);
@@ -158,7 +160,9 @@ static const struct supervisor_role roles[ROLE_COUNT] = {
 static const char *shell_word(struct serve *serve, const char *text)
 {
     AUTO_BUF struct buf out = {0};
-    if (text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")] == '\0')
+    if (text[strspn(text,
+                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")] ==
+        '\0')
         return text;
     buf_add_char(&out, '\'');
     for (; *text != '\0'; text++) {
@@ -184,7 +188,8 @@ static void print_banner(void *ctx)
            "  S3     %s\n"
            "  keys   %s\n\n"
            "  curl -F file=@samples/dog-1.jpg '%s/v1/jobs?wait=10'\n"
-           "  AWS_SHARED_CREDENTIALS_FILE=%s aws --region us-east-1 --endpoint-url %s sqs list-queues\n\n"
+           "  AWS_SHARED_CREDENTIALS_FILE=%s aws --region us-east-1 --endpoint-url %s sqs "
+           "list-queues\n\n"
            "Ctrl-C stops it; what was accepted is kept and done after the next start.\n",
            serve->model_name, page, sqs, url_of(serve, S3), keys, page, keys, sqs);
     fflush(stdout);
@@ -230,9 +235,11 @@ static void on_parent_gone(void *ctx)
 static void clean_environment(const struct serve *serve)
 {
     static const char *const names[] = {
-        "AWS_ACCESS_KEY_ID",   "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-        "AWS_PROFILE",         "AWS_ENDPOINT_URL",      "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-        "AWS_CONFIG_FILE",     "AWS_REGION",            "SMELT_CONFIG",
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN", "AWS_PROFILE",
+        "AWS_ENDPOINT_URL",  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_CONFIG_FILE",   "AWS_REGION",
+        "SMELT_CONFIG",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
@@ -267,7 +274,8 @@ static enum err run(struct serve *serve, struct error *error)
     };
     serve->supervisor = supervisor_new(&config);
     TRY(loop_signals(serve->loop, signals, on_signal, serve, error));
-    TRY(process_lifeline(serve->loop, &serve->lifeline, serve->lifeline_fd, on_parent_gone, serve, error));
+    TRY(process_lifeline(serve->loop, &serve->lifeline, serve->lifeline_fd, on_parent_gone, serve,
+                         error));
     supervisor_start(serve->supervisor);
     return loop_run(serve->loop, error);
 }
@@ -310,7 +318,8 @@ int serve_main(int argc, char **argv)
                              "machine. Everything is\nkept in one directory.",
                              argc, argv);
     if (code < 0 && serve.options.argument_count > 0) {
-        fprintf(stderr, "smelt: serve takes no argument '%s'; `smelt serve --help` shows the options\n",
+        fprintf(stderr,
+                "smelt: serve takes no argument '%s'; `smelt serve --help` shows the options\n",
                 serve.options.arguments[0]);
         code = 2;
     }

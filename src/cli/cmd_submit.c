@@ -47,7 +47,8 @@ static bool is_picture_name(const char *name)
     static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
-        if (len > strlen(endings[i]) && strcasecmp(name + len - strlen(endings[i]), endings[i]) == 0)
+        if (len > strlen(endings[i]) &&
+            strcasecmp(name + len - strlen(endings[i]), endings[i]) == 0)
             return true;
     return false;
 }
@@ -55,7 +56,8 @@ static bool is_picture_name(const char *name)
 static enum err add_name(struct submit *s, const char *name, struct error *error)
 {
     if (s->count == PICTURES_MAX)
-        return fail(error, ERR_LIMIT, 0, "more than %d pictures; submit them in several runs", PICTURES_MAX);
+        return fail(error, ERR_LIMIT, 0, "more than %d pictures; submit them in several runs",
+                    PICTURES_MAX);
     if ((s->count & (s->count - 1)) == 0) { // a power of two: full
         s->names = realloc(s->names, (s->count == 0 ? 1 : s->count * 2) * sizeof *s->names);
         CHECK(s->names != NULL);
@@ -165,8 +167,8 @@ static void print_outcome(struct submit *s, const char *name, const char *id,
 
 static void start_next(struct submit *s, size_t slot);
 
-static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome, struct span json,
-                   const struct error *error)
+static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome,
+                   struct span json, const struct error *error)
 {
     struct submit *s = ctx;
     size_t slot = (size_t)(job - s->jobs);
@@ -215,7 +217,8 @@ static enum err run(struct submit *s, size_t parallel, struct error *error)
     static const int signals[] = {SIGTERM, SIGINT, 0};
     TRY(list_pictures(s, error));
     TRY(loop_new(&s->loop, error));
-    TRY(gateway_client_init(&s->client, s->loop, options_get(&s->options, "url"), (int)parallel, error));
+    TRY(gateway_client_init(&s->client, s->loop, options_get(&s->options, "url"), (int)parallel,
+                            error));
     TRY(loop_signals(s->loop, signals, on_signal, s, error));
     s->started_ms = clock_monotonic_ms();
     s->bar = s->count > 1 && isatty(STDERR_FILENO);
@@ -247,10 +250,11 @@ int submit_main(int argc, char **argv)
 {
     struct submit *s = calloc(1, sizeof *s);
     CHECK(s != NULL);
-    int code = options_parse(&s->options, table, "smelt submit [options] FILE|DIR|s3://BUCKET/KEY…",
-                             "Sends pictures to a gateway, each as a job. Without --wait their ids are "
-                             "printed, with it the answers.",
-                             argc, argv);
+    int code =
+        options_parse(&s->options, table, "smelt submit [options] FILE|DIR|s3://BUCKET/KEY…",
+                      "Sends pictures to a gateway, each as a job. Without --wait their ids are "
+                      "printed, with it the answers.",
+                      argc, argv);
     if (code < 0 && s->options.argument_count == 0) {
         fprintf(stderr, "smelt: submit needs a file, a folder or s3://BUCKET/KEY\n");
         code = 2;

@@ -23,9 +23,10 @@ enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static void print_help(FILE *out)
 {
-    fprintf(out, "usage: smelt COMMAND [options]\n\n"
-                 "smelt queues machine-learning requests so that none is lost, and answers them with\n"
-                 "every CPU core. It speaks the Amazon SQS and S3 protocols.\n\ncommands:\n");
+    fprintf(out,
+            "usage: smelt COMMAND [options]\n\n"
+            "smelt queues machine-learning requests so that none is lost, and answers them with\n"
+            "every CPU core. It speaks the Amazon SQS and S3 protocols.\n\ncommands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (commands[i].summary != NULL)
             fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);

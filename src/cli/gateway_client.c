@@ -35,7 +35,8 @@ enum err gateway_client_init(struct gateway_client *c, struct loop *loop, const 
     while (len > 0 && url[len - 1] == '/')
         len--;
     if (parsed.query.len > 0 || len >= sizeof c->url)
-        return fail(error, ERR_ARGUMENT, 0, "the gateway's URL '%.100s' must be like http://HOST:PORT", url);
+        return fail(error, ERR_ARGUMENT, 0,
+                    "the gateway's URL '%.100s' must be like http://HOST:PORT", url);
     memcpy(c->url, url, len);
     const struct http_client_config config = {.connections_max = connections};
     return http_client_new(loop, &config, &c->http, error);
@@ -85,7 +86,8 @@ static void later(struct gateway_job *job, enum err code, const char *why)
 // The gateway said no: its sentence, or what stands in for it.
 static void said_no(struct gateway_job *job, const struct http_response *r, const json_t *root)
 {
-    const char *message = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+    const char *message =
+        json_string_value(json_object_get(json_object_get(root, "error"), "message"));
     char text[400];
     if (message != NULL)
         snprintf(text, sizeof text, "%.390s", message);
@@ -104,7 +106,8 @@ static void said_yes(struct gateway_job *job, struct span body, const json_t *ro
     enum job_status status;
     if (id == NULL || !job_id_valid(span_from(id)) ||
         !job_status_parse(span_from(json_string_value(json_object_get(root, "status"))), &status)) {
-        refuse(job, ERR_FORMAT, "the gateway's answer is not a job; is this really a smelt gateway?");
+        refuse(job, ERR_FORMAT,
+               "the gateway's answer is not a job; is this really a smelt gateway?");
         return;
     }
     snprintf(job->known_id, sizeof job->known_id, "%s", id);
@@ -129,7 +132,8 @@ static void on_answer(void *ctx, const struct http_response *r)
     }
     if (r->err != OK) {
         char text[600];
-        snprintf(text, sizeof text, "%.400s (start one with `smelt serve`, or give --url)", r->error.msg);
+        snprintf(text, sizeof text, "%.400s (start one with `smelt serve`, or give --url)",
+                 r->error.msg);
         later(job, r->err, text);
         return;
     }
@@ -141,7 +145,8 @@ static void on_answer(void *ctx, const struct http_response *r)
     json_decref(root);
 }
 
-static void call(struct gateway_job *job, const char *method, const char *url, const char *content_type)
+static void call(struct gateway_job *job, const char *method, const char *url,
+                 const char *content_type)
 {
     const struct http_call_header headers[] = {{"Idempotency-Key", job->key},
                                                {"Content-Type", content_type}};
@@ -163,7 +168,7 @@ static void ask(void *ctx)
     struct gateway_job *job = ctx;
     AUTO_BUF struct buf url = {0};
     int64_t left_ms = waiting_left_ms(job);
-    int wait_s = left_ms <= 0                         ? 0
+    int wait_s = left_ms <= 0                          ? 0
                  : left_ms > GATEWAY_WAIT_S_MAX * 1000 ? GATEWAY_WAIT_S_MAX
                                                        : (int)((left_ms + 999) / 1000);
     if (job->known_id[0] != '\0') {
@@ -177,7 +182,8 @@ static void ask(void *ctx)
         buf_add_text(&url, "&model=");
         url_encode(span_from(job->model), false, &url);
     }
-    call(job, "POST", url.data, job->file != NULL ? "application/octet-stream" : "application/json");
+    call(job, "POST", url.data,
+         job->file != NULL ? "application/octet-stream" : "application/json");
 }
 
 // What cannot be sent is refused from the loop, like everything else.

@@ -1,5 +1,5 @@
-// A gateway's client, for the commands that submit and look at jobs: asynchronous, with retries that an
-// Idempotency-Key makes safe.
+// A gateway's client, for the commands that submit and look at jobs: asynchronous, with retries
+// that an Idempotency-Key makes safe.
 #pragma once
 
 #include "base/arena.h"
@@ -32,8 +32,8 @@ struct gateway_job { // caller's storage; zero-initialised but for what is to be
     const char *bucket, *object; // a picture in the store
     const char *id;              // a job that was submitted before
 
-    const char *model; // NULL: the gateway's default
-    int64_t wait_ms;   // how long to wait for the end of the job; 0: only until it is accepted
+    const char *model;    // NULL: the gateway's default
+    int64_t wait_ms;      // how long to wait for the end of the job; 0: only until it is accepted
     gateway_job_fn *done; // called once, from the loop
     void *ctx;
 

@@ -22,7 +22,8 @@ static void add_groups(json_t *groups, struct buf *out)
     const char *name;
     json_t *group;
     size_t present = 0, count = 0;
-    json_object_foreach(groups, name, group) {
+    json_object_foreach(groups, name, group)
+    {
         count++;
         if (!json_is_true(json_object_get(group, "present")))
             continue;
@@ -37,7 +38,8 @@ static void add_groups(json_t *groups, struct buf *out)
     if (present > 0 || count == 0)
         return;
     const char *before = "No ";
-    json_object_foreach(groups, name, group) {
+    json_object_foreach(groups, name, group)
+    {
         buf_printf(out, "%s%s", before, name);
         before = " or ";
     }

@@ -3,8 +3,8 @@
 
 #include "base/buf.h"
 
-// Appends one sentence that says what became of the job (the JSON of a gateway's answer). False: it failed,
-// or the text is no job.
+// Appends one sentence that says what became of the job (the JSON of a gateway's answer). False: it
+// failed, or the text is no job.
 bool job_print(struct span job_json, struct buf *out);
 // Appends {"file":NAME, and the job's own members}. name: any bytes.
 void job_print_json(const char *name, struct span job_json, struct buf *out);

@@ -31,8 +31,8 @@ struct role {
     struct supervisor *s;
     const struct supervisor_role *spec;
     enum state state;
-    bool was_ready;  // at any time
-    pid_t pid;       // 0: no process
+    bool was_ready; // at any time
+    pid_t pid;      // 0: no process
     int port;
     int lifeline_fd; // our end; closing it ends the role
     int ready_fd;
@@ -146,8 +146,8 @@ static void on_ready_line(void *ctx, uint32_t events)
         else if (strncmp(line, "failed ", 7) == 0 && !role->was_ready)
             give_up(role->s, role, line + 7);
         else if (strncmp(line, "failed ", 7) == 0)
-            log_event(LOG_ERROR, "role_cannot_start", "name=%s reason=\"%.500s\"",
-                      role->spec->name, line + 7);
+            log_event(LOG_ERROR, "role_cannot_start", "name=%s reason=\"%.500s\"", role->spec->name,
+                      line + 7);
     }
     close_ready(role); // one line is all; its process's end says the rest
 }

@@ -15,7 +15,7 @@ enum {
     GATEWAY_BACKOFF_MS_MAX = 5000,
     GATEWAY_SUBMIT_S_MAX = 20, // store and queue together; then the client hears 503
     GATEWAY_DRAIN_S = 10,
-    GATEWAY_RESULT_BYTES_MAX = 1 << 20, // results/ID.json
+    GATEWAY_RESULT_BYTES_MAX = 1 << 20,    // results/ID.json
     GATEWAY_OVERHEAD_BYTES_MAX = 64 << 10, // of a multipart body around its picture
 };
 // Bodies in memory, all together: 1,300 phone pictures of 200 KB, or eight of the largest.
@@ -60,8 +60,8 @@ struct gateway {
     bool replies_deleted;
 };
 
-// setup.c: makes or finds bucket, jobs queue and reply queue; then replies.c polls. Also called when one
-// of them has vanished; while it runs nothing more happens.
+// setup.c: makes or finds bucket, jobs queue and reply queue; then replies.c polls. Also called
+// when one of them has vanished; while it runs nothing more happens.
 void setup_begin(struct gateway *g);
 // replies.c
 void replies_poll(struct gateway *g);

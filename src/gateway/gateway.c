@@ -13,12 +13,12 @@
 static void make_metrics(struct gateway_metrics *m)
 {
     struct metrics *all = &m->registry;
-    m->submitted = metrics_counter(all, "smelt_gateway_jobs_submitted_total", "",
-                                   "Jobs put into the queue.");
+    m->submitted =
+        metrics_counter(all, "smelt_gateway_jobs_submitted_total", "", "Jobs put into the queue.");
     m->duplicates = metrics_counter(all, "smelt_gateway_jobs_repeated_total", "",
                                     "Submissions with an Idempotency-Key used before.");
-    m->answered = metrics_counter(all, "smelt_gateway_results_total", "",
-                                  "Results handed to clients.");
+    m->answered =
+        metrics_counter(all, "smelt_gateway_results_total", "", "Results handed to clients.");
     m->refused_busy = metrics_counter(all, "smelt_gateway_refused_busy_total", "",
                                       "Submissions refused with 429 for lack of memory.");
     m->replies = metrics_counter(all, "smelt_gateway_replies_total", "",

@@ -37,17 +37,18 @@ bool intake_wait(struct http_request *r, int *wait_s)
     struct span text;
     uint64_t value = 0;
     if (http_request_query(r, "wait", &text) && !span_to_u64(text, GATEWAY_WAIT_S_MAX, &value)) {
-        rest_reply_error(r, 400, "argument",
-                         "wait must be a whole number of seconds from 0 to %d; ask again for longer",
-                         GATEWAY_WAIT_S_MAX);
+        rest_reply_error(
+            r, 400, "argument",
+            "wait must be a whole number of seconds from 0 to %d; ask again for longer",
+            GATEWAY_WAIT_S_MAX);
         return false;
     }
     *wait_s = (int)value;
     return true;
 }
 
-// What the picture seems to be: only a label for whoever looks into the bucket, the child that decodes
-// finds out itself.
+// What the picture seems to be: only a label for whoever looks into the bucket, the child that
+// decodes finds out itself.
 static const char *guess_type(struct span bytes)
 {
     if (span_starts(bytes, "\xff\xd8\xff"))
@@ -68,9 +69,10 @@ static bool take_picture(struct visit *v, struct span bytes)
         return false;
     }
     if (bytes.len > IMAGE_BYTES_MAX) {
-        visit_answer_error(v, 413, "too_large",
-                           "the picture has %zu bytes, the limit is %d (%d MiB); send a smaller one",
-                           bytes.len, IMAGE_BYTES_MAX, IMAGE_BYTES_MAX >> 20);
+        visit_answer_error(
+            v, 413, "too_large",
+            "the picture has %zu bytes, the limit is %d (%d MiB); send a smaller one", bytes.len,
+            IMAGE_BYTES_MAX, IMAGE_BYTES_MAX >> 20);
         return false;
     }
     v->stored = bytes;
@@ -126,11 +128,12 @@ static const char *read_reference(struct visit *v, json_t *root)
 {
     const char *name, *bucket, *key;
     json_t *value, *input = json_object_get(root, "input");
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         if (strcmp(name, "input") != 0 && strcmp(name, "model") != 0)
-            return arena_printf(&v->request->arena,
-                                "the field '%.64s' is unknown; \"input\" and \"model\" are understood",
-                                name);
+            return arena_printf(
+                &v->request->arena,
+                "the field '%.64s' is unknown; \"input\" and \"model\" are understood", name);
     }
     value = json_object_get(root, "model");
     if (value != NULL && !json_is_string(value))
@@ -159,7 +162,8 @@ static bool take_reference(struct visit *v)
                            REFERENCE_BYTES_MAX, text.len);
         return false;
     }
-    json_t *root = json_loadb(text.len > 0 ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &why);
+    json_t *root =
+        json_loadb(text.len > 0 ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(root)) {
         visit_answer_error(v, 400, "format", "the body is not a JSON object: %.160s",
                            root == NULL ? why.text : "it is something else");

@@ -3,8 +3,8 @@
 
 #include "gateway/visit.h"
 
-// Reads query and body of a submission into v: model, wait_s, stored, content_type and, for a reference
-// to an object elsewhere, bucket and key. False: the visit was answered with an error.
+// Reads query and body of a submission into v: model, wait_s, stored, content_type and, for a
+// reference to an object elsewhere, bucket and key. False: the visit was answered with an error.
 bool intake_read(struct visit *v);
 // May a body of this Content-Type be sent at all? (Empty: yes.)
 bool intake_takes(struct span content_type);

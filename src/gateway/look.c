@@ -1,5 +1,5 @@
-// GET /v1/jobs/ID: the result if there is one, else "queued" if the job was ever posted. The waiter is
-// registered before the store is asked, so that a result written in between wakes it.
+// GET /v1/jobs/ID: the result if there is one, else "queued" if the job was ever posted. The waiter
+// is registered before the store is asked, so that a result written in between wakes it.
 #include "gateway/visit.h"
 
 // A worker may have finished the job, and its picture may have been removed, since the first look.
@@ -10,7 +10,8 @@ static void on_second_look(void *ctx, const struct aws_result *r, const struct s
     if (r->err == OK)
         visit_answer_result(v, object->body);
     else if (r->err == ERR_NOT_FOUND)
-        visit_answer_error(v, 404, "not_found", "there is no job '%s', or its result has expired", v->id);
+        visit_answer_error(v, 404, "not_found", "there is no job '%s', or its result has expired",
+                           v->id);
     else
         visit_answer_unavailable(v, "cannot look the job up in the store", r);
 }

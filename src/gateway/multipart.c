@@ -9,7 +9,8 @@ static struct span skip(struct span s, size_t n)
     return (struct span){s.data + n, s.len - n};
 }
 
-// Cuts a parameter "name=value" or 'name="va\"lue"' off the front of *rest, which starts behind a ';'.
+// Cuts a parameter "name=value" or 'name="va\"lue"' off the front of *rest, which starts behind a
+// ';'.
 static bool next_parameter(struct span *rest, struct span *name, struct span *value)
 {
     struct span s = span_trim(*rest);
@@ -75,7 +76,8 @@ enum err multipart_begin(struct multipart *m, struct span content_type, struct s
     return OK;
 }
 
-// Takes one line ending in CRLF off the front of *s; false if there is none within the header limit.
+// Takes one line ending in CRLF off the front of *s; false if there is none within the header
+// limit.
 static bool next_line(struct span *s, struct span *line)
 {
     size_t len = s->len < MULTIPART_HEADER_BYTES_MAX ? s->len : MULTIPART_HEADER_BYTES_MAX;
@@ -113,7 +115,8 @@ static enum err read_delimiter(struct multipart *m, bool *last, struct error *er
     if (*last)
         return OK;
     if (!next_line(&s, &line) || span_trim(line).len != 0)
-        return fail(error, ERR_FORMAT, 0, "the multipart body is cut off or malformed at a boundary");
+        return fail(error, ERR_FORMAT, 0,
+                    "the multipart body is cut off or malformed at a boundary");
     m->rest = s;
     return OK;
 }
@@ -162,7 +165,8 @@ enum err multipart_next(struct multipart *m, struct multipart_part *part, bool *
     struct span data = skip(m->rest, head_bytes);
     const char *end = find_end(m, skip(m->rest, head_bytes - 2));
     if (end == NULL)
-        return fail(error, ERR_FORMAT, 0, "the multipart body is cut off: its closing boundary is missing");
+        return fail(error, ERR_FORMAT, 0,
+                    "the multipart body is cut off: its closing boundary is missing");
     part->data = (struct span){data.data, end > data.data ? (size_t)(end - data.data) : 0};
     m->rest = skip(data, part->data.len);
     if (end >= data.data)

@@ -12,10 +12,11 @@ static void poll_again(void *ctx)
     replies_poll(ctx);
 }
 
-static void on_deleted(void *ctx, const struct aws_result *r, const struct sqs_entry_result *entries,
-                       size_t count)
+static void on_deleted(void *ctx, const struct aws_result *r,
+                       const struct sqs_entry_result *entries, size_t count)
 {
-    (void)ctx, (void)r, (void)entries, (void)count; // what stays is dropped by the queue's retention
+    (void)ctx, (void)r, (void)entries,
+        (void)count; // what stays is dropped by the queue's retention
 }
 
 static void take_reply(struct gateway *g, const struct sqs_message *message)
@@ -26,7 +27,8 @@ static void take_reply(struct gateway *g, const struct sqs_message *message)
     metric_add(g->metrics.replies, 1);
     if (job_result_decode(message->body, &arena, &result, &error) != OK) {
         char quoted[600];
-        log_event(LOG_WARN, "reply_dropped", "reason=%s", log_quote(error.msg, quoted, sizeof quoted));
+        log_event(LOG_WARN, "reply_dropped", "reason=%s",
+                  log_quote(error.msg, quoted, sizeof quoted));
         return;
     }
     if (waiters_wake(&g->waiters, span_from(result.id), message->body) == 0)
@@ -70,8 +72,8 @@ void replies_poll(struct gateway *g)
 {
     if (g->stopping || g->receive != NULL || g->setup != SETUP_DONE)
         return;
-    g->receive = sqs_receive(g->sqs, g->replies_url, SQS_BATCH_MAX, REPLY_POLL_S, REPLY_VISIBILITY_S,
-                             on_received, g);
+    g->receive = sqs_receive(g->sqs, g->replies_url, SQS_BATCH_MAX, REPLY_POLL_S,
+                             REPLY_VISIBILITY_S, on_received, g);
 }
 
 void replies_stop(struct gateway *g)

@@ -200,8 +200,8 @@ static void look_at_job(struct gateway *g, struct http_request *r, struct span i
     int wait_s;
     if (!job_id_valid(id)) {
         rest_reply_error(r, 404, "not_found",
-                         "'%.*s' is not a job; the URL is " JOBS_PATH "/ID, with the id that POST "
-                         JOBS_PATH " returned",
+                         "'%.*s' is not a job; the URL is " JOBS_PATH
+                         "/ID, with the id that POST " JOBS_PATH " returned",
                          (int)(id.len < 64 ? id.len : 64), id.data);
     } else if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
         reply_method(r, "GET");

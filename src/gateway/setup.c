@@ -1,5 +1,5 @@
-// From nothing to a gateway that can take jobs: bucket, jobs queue, reply queue, one after the other,
-// each tried again with a growing pause for as long as it takes.
+// From nothing to a gateway that can take jobs: bucket, jobs queue, reply queue, one after the
+// other, each tried again with a growing pause for as long as it takes.
 #include "base/log.h"
 #include "gateway/core.h"
 

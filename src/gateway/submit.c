@@ -1,6 +1,6 @@
-// POST /v1/jobs: what was posted becomes the object inbox/ID, then a message in the jobs queue, then
-// the client hears the id. In this order, so that whatever breaks in between, no message names an
-// object that is not there, and nothing is promised that is not on disk.
+// POST /v1/jobs: what was posted becomes the object inbox/ID, then a message in the jobs queue,
+// then the client hears the id. In this order, so that whatever breaks in between, no message names
+// an object that is not there, and nothing is promised that is not on disk.
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
@@ -37,7 +37,8 @@ static void on_sent(void *ctx, const struct aws_result *r, const char *message_i
     if (r->err == ERR_NOT_FOUND)
         setup_begin(g); // the queue was deleted
     // refused for sure: the picture goes too. After a time-out the message may be there: it stays
-    if (!v->idempotent && (r->err == ERR_NOT_FOUND || r->err == ERR_DENIED || r->err == ERR_ARGUMENT))
+    if (!v->idempotent &&
+        (r->err == ERR_NOT_FOUND || r->err == ERR_DENIED || r->err == ERR_ARGUMENT))
         s3_delete(g->s3, JOB_BUCKET, arena_printf(&v->request->arena, JOB_INBOX_PREFIX "%s", v->id),
                   on_discarded, NULL);
     visit_answer_unavailable(v, "cannot queue the job", r);
@@ -132,8 +133,8 @@ static void on_too_slow(void *ctx)
 }
 
 // The id of a job with an Idempotency-Key is a digest of the key; what was posted with it is
-// remembered as a digest in the object's content type, the one place that every S3 store keeps and a
-// HEAD shows.
+// remembered as a digest in the object's content type, the one place that every S3 store keeps and
+// a HEAD shows.
 static void use_idempotency_key(struct visit *v, struct span idempotency_key)
 {
     AUTO_BUF struct buf text = {0};
@@ -151,8 +152,7 @@ static void use_idempotency_key(struct visit *v, struct span idempotency_key)
     digest_finish(d, digest);
     digest_free(d);
     hex_encode(digest, sizeof digest, hex);
-    v->content_type =
-        arena_printf(&v->request->arena, "%s; fingerprint=%s", v->content_type, hex);
+    v->content_type = arena_printf(&v->request->arena, "%s; fingerprint=%s", v->content_type, hex);
     v->idempotent = true;
 }
 

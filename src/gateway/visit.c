@@ -103,17 +103,20 @@ void visit_answer_result(struct visit *v, struct span result_json)
         char quoted[600];
         log_event(LOG_ERROR, "result_unreadable", "id=%s reason=%s", v->id,
                   log_quote(error.msg, quoted, sizeof quoted));
-        rest_reply_error(r, 503, "corrupt", "the stored result of this job cannot be read: %s", error.msg);
+        rest_reply_error(r, 503, "corrupt", "the stored result of this job cannot be read: %s",
+                         error.msg);
         return;
     }
     if (v->kind == VISIT_SUBMIT && !v->duplicate)
         result.timing.total = (double)(clock_monotonic_us() - r->started_us) / 1000;
-    else if (result.timing.total < 0 && result.submitted_ms > 0 && result.finished_ms >= result.submitted_ms)
+    else if (result.timing.total < 0 && result.submitted_ms > 0 &&
+             result.finished_ms >= result.submitted_ms)
         result.timing.total = (double)(result.finished_ms - result.submitted_ms);
     job_result_encode(&result, &out);
     metric_add(v->g->metrics.answered, 1);
     if (v->kind == VISIT_SUBMIT)
-        metric_observe(v->g->metrics.answer_seconds, (double)(clock_monotonic_us() - r->started_us) / 1e6);
+        metric_observe(v->g->metrics.answer_seconds,
+                       (double)(clock_monotonic_us() - r->started_us) / 1e6);
     rest_reply_json(r, 200, NULL, 0, &out);
 }
 
@@ -160,8 +163,8 @@ void visit_answer_unavailable(struct visit *v, const char *what, const struct aw
     if (why->err == ERR_THROTTLED)
         visit_answer_error(v, 429, "throttled", "%s: %.400s", what, why->error.msg);
     else
-        visit_answer_error(v, 503, why->err == ERR_FULL ? "full" : "unavailable", "%s: %.400s", what,
-                           why->error.msg);
+        visit_answer_error(v, 503, why->err == ERR_FULL ? "full" : "unavailable", "%s: %.400s",
+                           what, why->error.msg);
 }
 
 // --- waiting ---

@@ -1,6 +1,6 @@
-// A visit: one HTTP request that needs the store or the queue, from its head to its end. It submits a job
-// (submit.c), looks at one (look.c), both perhaps waiting for the result (visit.c), or asks whether
-// store and queue are there (ready.c).
+// A visit: one HTTP request that needs the store or the queue, from its head to its end. It submits
+// a job (submit.c), looks at one (look.c), both perhaps waiting for the result (visit.c), or asks
+// whether store and queue are there (ready.c).
 #pragma once
 
 #include "gateway/core.h"
@@ -15,7 +15,7 @@ struct visit {
     bool answered;
 
     char id[JOB_ID_BYTES_MAX + 1];
-    int wait_s;           // 0: answers at once
+    int wait_s;            // 0: answers at once
     int64_t wait_until_ms; // monotonic
     struct waiter waiter;
     struct timer timer;
@@ -23,14 +23,15 @@ struct visit {
     struct sqs_call *sqs;
 
     // a submission's
-    struct buf body;         // as received, until it is stored
-    size_t reserved_bytes;   // what it counts in gateway.body_bytes
-    const char *model;       // arena of the request, like all below
+    struct buf body;          // as received, until it is stored
+    size_t reserved_bytes;    // what it counts in gateway.body_bytes
+    const char *model;        // arena of the request, like all below
     const char *bucket, *key; // where the input is
-    struct span stored;      // what becomes inbox/ID: view into body
-    const char *content_type; // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key
-    bool idempotent;          // an Idempotency-Key was given
-    bool duplicate;           // and used before, for this very job
+    struct span stored;       // what becomes inbox/ID: view into body
+    const char
+        *content_type;    // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key
+    bool idempotent;      // an Idempotency-Key was given
+    bool duplicate;       // and used before, for this very job
     int64_t submitted_ms; // wall clock
     struct buf message;
 };
@@ -53,8 +54,8 @@ void visit_drop_body(struct visit *v);
 
 // From now on the visit is answered when the result comes.
 void visit_listen(struct visit *v);
-// All is said and done, only the result is missing: waits until wait_until_ms (then looks into the store a
-// last time), or answers "queued" when there is no time left.
+// All is said and done, only the result is missing: waits until wait_until_ms (then looks into the
+// store a last time), or answers "queued" when there is no time left.
 void visit_wait(struct visit *v);
 
 // submit.c: body and headers are whole. Answers errors itself.

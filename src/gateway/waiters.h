@@ -1,5 +1,5 @@
-// Who waits for which job: a hash table from job id to the clients that wait for its end. Pure: no I/O,
-// no clock. A waiter is in its owner's storage and knows its place, so leaving is O(1).
+// Who waits for which job: a hash table from job id to the clients that wait for its end. Pure: no
+// I/O, no clock. A waiter is in its owner's storage and knows its place, so leaving is O(1).
 #pragma once
 
 #include "base/buf.h"
@@ -7,7 +7,7 @@
 struct waiter;
 typedef void waiter_fn(void *ctx, struct span result_json);
 
-struct waiter { // zero-initialised: waits for nothing
+struct waiter {     // zero-initialised: waits for nothing
     const char *id; // borrowed while waiting
     waiter_fn *fn;
     void *ctx;

@@ -1,5 +1,5 @@
-// An S3 store and an SQS queue in memory, behind the clients' interface: linked in place of libaws, so that
-// tests decide when and how each call ends.
+// An S3 store and an SQS queue in memory, behind the clients' interface: linked in place of libaws,
+// so that tests decide when and how each call ends.
 #pragma once
 
 #include "aws/s3_client.h"
@@ -23,12 +23,12 @@ static struct {
     size_t object_count;
     struct buf sent[FAKE_SENT_MAX]; // bodies of messages to the jobs queue
     size_t sent_count;
-    enum err s3_err, sqs_err;       // not OK: calls end with it
-    bool hold_puts, hold_sends;     // calls wait for fake_release
-    bool no_queue;                  // the jobs queue is not there
+    enum err s3_err, sqs_err;   // not OK: calls end with it
+    bool hold_puts, hold_sends; // calls wait for fake_release
+    bool no_queue;              // the jobs queue is not there
     int reply_queues_made, reply_queues_deleted, deletes, buckets_made;
     int calls_running;
-    bool stop_at_send;              // a message in the queue stops the loop
+    bool stop_at_send; // a message in the queue stops the loop
     struct sqs_call *receiver;
 } fake;
 
@@ -99,8 +99,8 @@ static void fake_due(void *ctx)
     fake_end(ctx, OK);
 }
 
-static void *fake_start(void (*finish)(struct fake_call *, enum err), const char *text, void (*done)(void),
-                        void *ctx, bool hold)
+static void *fake_start(void (*finish)(struct fake_call *, enum err), const char *text,
+                        void (*done)(void), void *ctx, bool hold)
 {
     struct fake_call *call = calloc(1, sizeof *call);
     CHECK(call != NULL);
@@ -184,19 +184,22 @@ struct s3_call *s3_get(struct aws_client *c, const char *bucket, const char *key
     return fake_start(finish_get, key, (void (*)(void))done, ctx, false);
 }
 
-struct s3_call *s3_head(struct aws_client *c, const char *bucket, const char *key, s3_object_fn *done, void *ctx)
+struct s3_call *s3_head(struct aws_client *c, const char *bucket, const char *key,
+                        s3_object_fn *done, void *ctx)
 {
     return s3_get(c, bucket, key, 0, done, ctx);
 }
 
-struct s3_call *s3_delete(struct aws_client *c, const char *bucket, const char *key, s3_done_fn *done, void *ctx)
+struct s3_call *s3_delete(struct aws_client *c, const char *bucket, const char *key,
+                          s3_done_fn *done, void *ctx)
 {
     (void)c, (void)bucket;
     fake.deletes++;
     return fake_start(finish_s3, key, (void (*)(void))done, ctx, false);
 }
 
-struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done, void *ctx)
+struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done,
+                                 void *ctx)
 {
     (void)c;
     fake.buckets_made++;
@@ -234,7 +237,8 @@ static void finish_receive(struct fake_call *call, enum err err)
     struct sqs_message message = {.receipt_handle = SPAN("handle"), .body = buf_view(&call->body)};
     fake.receiver = NULL;
     fake_result(&r, err);
-    ((sqs_receive_fn *)call->done)(call->ctx, &r, &message, err == OK && call->body.len > 0 ? 1 : 0);
+    ((sqs_receive_fn *)call->done)(call->ctx, &r, &message,
+                                   err == OK && call->body.len > 0 ? 1 : 0);
 }
 
 static void finish_batch(struct fake_call *call, enum err err)
@@ -251,7 +255,8 @@ static void finish_done(struct fake_call *call, enum err err)
     ((sqs_done_fn *)call->done)(call->ctx, &r);
 }
 
-struct sqs_call *sqs_get_queue_url(struct aws_client *c, const char *name, sqs_url_fn *done, void *ctx)
+struct sqs_call *sqs_get_queue_url(struct aws_client *c, const char *name, sqs_url_fn *done,
+                                   void *ctx)
 {
     (void)c;
     return fake_start(finish_url, name, (void (*)(void))done, ctx, false);
@@ -266,11 +271,12 @@ struct sqs_call *sqs_create_queue(struct aws_client *c, const char *name,
     return sqs_get_queue_url(c, name, done, ctx);
 }
 
-struct sqs_call *sqs_send(struct aws_client *c, const char *url, struct span body, int delay_s, sqs_url_fn *done,
-                          void *ctx)
+struct sqs_call *sqs_send(struct aws_client *c, const char *url, struct span body, int delay_s,
+                          sqs_url_fn *done, void *ctx)
 {
     (void)c, (void)delay_s;
-    struct sqs_call *call = fake_start(finish_send, url, (void (*)(void))done, ctx, fake.hold_sends);
+    struct sqs_call *call =
+        fake_start(finish_send, url, (void (*)(void))done, ctx, fake.hold_sends);
     if (fake.sqs_err == OK) { // in the queue at once, though the sender hears of it later
         ck_assert_uint_lt(fake.sent_count, FAKE_SENT_MAX);
         buf_add_span(&fake.sent[fake.sent_count++], body);
@@ -289,14 +295,15 @@ struct sqs_call *sqs_receive(struct aws_client *c, const char *url, int max_mess
     return fake.receiver;
 }
 
-struct sqs_call *sqs_delete_batch(struct aws_client *c, const char *url, const struct span *handles, size_t count,
-                                  sqs_batch_fn *done, void *ctx)
+struct sqs_call *sqs_delete_batch(struct aws_client *c, const char *url, const struct span *handles,
+                                  size_t count, sqs_batch_fn *done, void *ctx)
 {
     (void)c, (void)handles, (void)count;
     return fake_start(finish_batch, url, (void (*)(void))done, ctx, false);
 }
 
-struct sqs_call *sqs_delete_queue(struct aws_client *c, const char *url, sqs_done_fn *done, void *ctx)
+struct sqs_call *sqs_delete_queue(struct aws_client *c, const char *url, sqs_done_fn *done,
+                                  void *ctx)
 {
     (void)c;
     fake.reply_queues_deleted++;
@@ -332,7 +339,8 @@ static inline void fake_forget(void)
 
 // --- clients ---
 
-enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out, struct error *error)
+enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out,
+                        struct error *error)
 {
     (void)config, (void)error;
     *out = NULL;

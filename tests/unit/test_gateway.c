@@ -45,8 +45,8 @@ static void on_answer(void *ctx, const struct http_response *r)
     loop_stop(loop);
 }
 
-static struct http_call *start(struct answer *a, const char *method, const char *target, const char *type,
-                               const char *key, struct span body)
+static struct http_call *start(struct answer *a, const char *method, const char *target,
+                               const char *type, const char *key, struct span body)
 {
     char url[300];
     struct http_call_header headers[2];
@@ -172,7 +172,8 @@ static struct job sent_job(size_t n)
     size_t count;
     struct error error;
     ck_assert_uint_lt(n, fake.sent_count);
-    ck_assert_msg(job_decode(buf_view(&fake.sent[n]), &arena, &jobs, &count, &error) == OK, "%s", error.msg);
+    ck_assert_msg(job_decode(buf_view(&fake.sent[n]), &arena, &jobs, &count, &error) == OK, "%s",
+                  error.msg);
     ck_assert_uint_eq(count, 1);
     return jobs[0];
 }
@@ -180,12 +181,14 @@ static struct job sent_job(size_t n)
 static const char *result_of(const char *id)
 {
     static char out[600];
-    snprintf(out, sizeof out,
-             "{\"id\":\"%s\",\"status\":\"succeeded\",\"model\":\"demo\",\"result\":{\"predictions\":"
-             "[{\"label\":\"poodle\",\"index\":0,\"score\":0.97}],\"groups\":{}},"
-             "\"timing_ms\":{\"queued\":1,\"fetched\":1,\"decoded\":2,\"inferred\":3},\"attempts\":1,"
-             "\"submitted_at\":\"2026-01-31T12:00:00.000Z\",\"finished_at\":\"2026-01-31T12:00:00.050Z\"}",
-             id);
+    snprintf(
+        out, sizeof out,
+        "{\"id\":\"%s\",\"status\":\"succeeded\",\"model\":\"demo\",\"result\":{\"predictions\":"
+        "[{\"label\":\"poodle\",\"index\":0,\"score\":0.97}],\"groups\":{}},"
+        "\"timing_ms\":{\"queued\":1,\"fetched\":1,\"decoded\":2,\"inferred\":3},\"attempts\":1,"
+        "\"submitted_at\":\"2026-01-31T12:00:00.000Z\",\"finished_at\":\"2026-01-31T12:00:00."
+        "050Z\"}",
+        id);
     return out;
 }
 
@@ -224,10 +227,11 @@ END_TEST
 START_TEST(forms_and_references)
 {
     set_up();
-    struct answer a = ask("POST", "/v1/jobs", "multipart/form-data; boundary=B", NULL,
-                          SPAN("--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nother\r\n"
-                               "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n"
-                               "picture\r\n--B--\r\n"));
+    struct answer a =
+        ask("POST", "/v1/jobs", "multipart/form-data; boundary=B", NULL,
+            SPAN("--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nother\r\n"
+                 "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n"
+                 "picture\r\n--B--\r\n"));
     ck_assert_int_eq(a.status, 202);
     ck_assert_str_eq(sent_job(0).model, "other");
     ck_assert(span_is(buf_view(&fake_find(sent_job(0).key)->body), "picture"));
@@ -242,7 +246,8 @@ START_TEST(forms_and_references)
     ck_assert_int_eq(a.status, 200);
     ck_assert_str_eq(text(&a, "status"), "queued");
     // what curl --data-binary says of any bytes
-    a = ask("POST", "/v1/jobs?model=other", "application/x-www-form-urlencoded", NULL, SPAN("picture"));
+    a = ask("POST", "/v1/jobs?model=other", "application/x-www-form-urlencoded", NULL,
+            SPAN("picture"));
     ck_assert_int_eq(a.status, 202);
     ck_assert_str_eq(sent_job(2).model, "other");
     tear_down();
@@ -263,7 +268,8 @@ START_TEST(a_waiting_client_is_woken_by_the_reply)
     finish(&a);
     ck_assert_int_eq(a.status, 200);
     ck_assert_str_eq(text(&a, "status"), "succeeded");
-    double total = json_number_value(json_object_get(json_object_get(a.json, "timing_ms"), "total"));
+    double total =
+        json_number_value(json_object_get(json_object_get(a.json, "timing_ms"), "total"));
     ck_assert(total > 0 && total < 20000);
     ck_assert_ptr_nonnull(fake.receiver); // and polls on
     tear_down();
@@ -321,7 +327,8 @@ START_TEST(looking_at_jobs)
     ck_assert_int_eq(b.status, 200);
     ck_assert_str_eq(text(&b, "status"), "succeeded");
     // not measured by this gateway: from submitted_at to finished_at
-    ck_assert(json_number_value(json_object_get(json_object_get(b.json, "timing_ms"), "total")) == 50.0);
+    ck_assert(json_number_value(json_object_get(json_object_get(b.json, "timing_ms"), "total")) ==
+              50.0);
     tear_down();
 }
 END_TEST
@@ -354,7 +361,8 @@ START_TEST(an_idempotency_key_is_one_job)
     ck_assert_int_eq(a.status, 202);
     ck_assert_int_eq(b.status, 202);
     ck_assert_str_eq(text(&a, "id"), text(&b, "id"));
-    // whether the first message got out is unknown to a gateway that keeps nothing: it is sent again
+    // whether the first message got out is unknown to a gateway that keeps nothing: it is sent
+    // again
     ck_assert_uint_eq(fake.sent_count, 2);
     struct answer c = post("/v1/jobs", "key-1", "another picture");
     ck_assert_int_eq(c.status, 409);
@@ -402,7 +410,8 @@ START_TEST(what_cannot_be_a_job_is_refused)
         {"POST", "/v1/jobs", "application/json", "{", 400},
         {"POST", "/v1/jobs", "application/json", "[]", 400},
         {"POST", "/v1/jobs", "application/json", "{\"input\":{\"bucket\":\"b\"}}", 400},
-        {"POST", "/v1/jobs", "application/json", "{\"input\":{\"bucket\":\"B/..\",\"key\":\"k\"}}", 400},
+        {"POST", "/v1/jobs", "application/json", "{\"input\":{\"bucket\":\"B/..\",\"key\":\"k\"}}",
+         400},
         {"POST", "/v1/jobs", "application/json",
          "{\"input\":{\"bucket\":\"bbb\",\"key\":\"k\"},\"modle\":\"x\"}", 400},
         {"GET", "/v1/jobs", NULL, "", 405},
@@ -598,7 +607,8 @@ END_TEST
 SUITE_MAIN("gateway", a_picture_is_stored_then_queued_then_answered, forms_and_references,
            a_waiting_client_is_woken_by_the_reply, a_reply_may_overtake_the_answer_to_send_message,
            a_result_without_a_reply_is_found_when_the_wait_ends, looking_at_jobs,
-           a_look_waits_for_the_reply, an_idempotency_key_is_one_job, what_cannot_be_a_job_is_refused,
-           when_store_or_queue_are_away_nothing_is_promised, before_bucket_and_queues_are_there,
-           a_reply_queue_that_was_deleted_is_made_again, a_client_that_hangs_up_leaves_nothing_behind,
-           a_drain_answers_those_who_wait, a_drain_lets_submissions_finish, models_page_and_health)
+           a_look_waits_for_the_reply, an_idempotency_key_is_one_job,
+           what_cannot_be_a_job_is_refused, when_store_or_queue_are_away_nothing_is_promised,
+           before_bucket_and_queues_are_there, a_reply_queue_that_was_deleted_is_made_again,
+           a_client_that_hangs_up_leaves_nothing_behind, a_drain_answers_those_who_wait,
+           a_drain_lets_submissions_finish, models_page_and_health)

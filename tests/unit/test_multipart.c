@@ -32,7 +32,8 @@ START_TEST(reads_what_curl_and_browsers_send)
 {
     begin(SPAN("multipart/form-data; charset=x; boundary=\"XYZ\""),
           SPAN("--XYZ\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ndemo\r\n"
-               "--XYZ\r\ncontent-disposition:form-data; name=\"file\"; filename=\"a \\\"b\\\".jpg\"\r\n"
+               "--XYZ\r\ncontent-disposition:form-data; name=\"file\"; filename=\"a "
+               "\\\"b\\\".jpg\"\r\n"
                "Content-Type: image/jpeg\r\n\r\n\xff\xd8\r\n--XY\r\n\r\n--XYZ--\r\n"));
     ck_assert(next());
     ck_assert(span_is(part.name, "model") && span_is(part.data, "demo") && !part.has_filename);
@@ -81,11 +82,13 @@ END_TEST
 START_TEST(what_is_malformed_is_refused)
 {
     static const char *const types[] = {
-        "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"XYZ",
+        "multipart/form-data",
+        "multipart/form-data; boundary=", "multipart/form-data; boundary=\"XYZ",
         "multipart/form-data; "
         "boundary=01234567890123456789012345678901234567890123456789012345678901234567890"};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        ck_assert_int_eq(multipart_begin(&m, span_from(types[i]), SPAN("--XYZ--"), &error), ERR_FORMAT);
+        ck_assert_int_eq(multipart_begin(&m, span_from(types[i]), SPAN("--XYZ--"), &error),
+                         ERR_FORMAT);
     ck_assert_int_eq(multipart_begin(&m, TYPE, SPAN("preamble\r\n--XYZ--"), &error), ERR_FORMAT);
     begin(TYPE, SPAN("--XYZtail\r\n\r\nx\r\n--XYZ--"));
     ck_assert_int_eq(next_err(), ERR_FORMAT);
