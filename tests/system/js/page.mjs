@@ -25,8 +25,13 @@ async function open(width, height, options = {}) {
   return { page, complaints, close: () => context.close() };
 }
 
-const settled = (page) => page.waitForFunction(() =>
-  document.querySelectorAll('.card').length > 0 && !document.querySelector('.card[aria-busy=true]'), null, { timeout: 60000 });
+// page.waitForFunction needs eval, which the page's policy refuses
+async function until(page, condition, argument) {
+  for (const end = Date.now() + 60000; !(await page.evaluate(condition, argument)); await page.waitForTimeout(30))
+    assert.ok(Date.now() < end, `did not come true: ${condition}`);
+}
+const settled = (page) => until(page, () =>
+  document.querySelectorAll('.card').length > 0 && !document.querySelector('.card[aria-busy=true]'));
 const headline = (page, file) =>
   page.locator('.card', { has: page.getByText(file, { exact: true }) }).locator('.answer').innerText();
 
@@ -58,7 +63,7 @@ const hand = (page, kind, name, bytes) => page.evaluate(([kind, name, base64]) =
     assert.match(await card.locator(`dl .${phase} dd`).innerText(), /\d\s(ms|s)$/, phase);
   assert.equal(await card.locator('canvas[role=img]').count(), 1);
   assert.match(await page.locator('#tally').innerText(), /^4 of 5 done · 1 failed$/);
-  await page.waitForFunction(() => document.getElementById('spoken').textContent !== '');
+  await until(page, () => document.getElementById('spoken').textContent !== '');
   await page.screenshot({ path: `${SHOTS}/desktop-light.png`, fullPage: true });
   await page.getByRole('button', { name: 'Clear' }).click();
   assert.equal(await page.locator('.card').count(), 0);
@@ -70,7 +75,7 @@ const hand = (page, kind, name, bytes) => page.evaluate(([kind, name, base64]) =
   const { page, complaints, close } = await open(1280, 900, { colorScheme: 'dark' });
   const names = fs.readdirSync(SAMPLES).filter((name) => name.endsWith('.jpg'));
   await page.setInputFiles('#files', [...names, ...names].map(sample));
-  await page.waitForFunction((n) => document.querySelectorAll('.card').length === n, 2 * names.length);
+  await until(page, (n) => document.querySelectorAll('.card').length === n, 2 * names.length);
   await settled(page);
   assert.equal(await page.locator('#tally').innerText(), `${2 * names.length} of ${2 * names.length} done`);
   await page.screenshot({ path: `${SHOTS}/desktop-dark.png` });
