@@ -236,7 +236,7 @@ static void rotate(struct journal *j)
         put(j, RECORD_END, NULL, 0, &end);
         s->full = true;
         s->dead_at = end.sequence;
-        j->check_dead = true;
+        j->check_dead = j->check_victim = true;
     }
     for (uint32_t i = 0; i < j->order_len; i++) {
         struct segment *next = &j->segments[j->order[i]];
@@ -386,6 +386,10 @@ void journal_count(struct journal *j, uint16_t segment, int records, int64_t byt
     s->live += (uint64_t)(int64_t)records;
     s->live_bytes += bytes;
     j->live_bytes += bytes;
+    if (bytes < 0 && (j->died_bytes -= bytes) > j->segment_bytes / 4) {
+        j->died_bytes = 0;
+        j->check_victim = true;
+    }
     if (s->live == 0 && s->full) {
         s->dead_at = j->next_sequence - 1;
         j->check_dead = true;
@@ -429,32 +433,50 @@ enum err journal_read(struct journal *j, struct journal_place place, struct buf 
     return OK;
 }
 
-bool journal_victim(const struct journal *j, uint16_t *segment)
+void journal_moved(struct journal *j, uint16_t segment)
 {
-    const struct segment *best = NULL;
-    uint64_t full_bytes = 0, count = 0;
+    struct segment *s = &j->segments[segment];
+    s->noted = s->pinned = false;
+    s->oldest_noted = UINT64_MAX;
+    s->dead_at = j->next_sequence - 1; // the copies must be durable before it goes
+    j->check_dead = true;
+}
+
+// The full segment with the least in it that can be moved.
+static struct segment *emptiest(struct journal *j, uint16_t *slot)
+{
+    struct segment *best = NULL;
     for (uint32_t i = 0; i < j->order_len; i++) {
-        const struct segment *s = &j->segments[j->order[i]];
-        if (!s->full || s->removing)
-            continue;
-        full_bytes += j->segment_bytes;
-        count++;
-        if (s->live == 0 && !s->noted)
-            continue; // goes by itself
-        if (s->noted && s->pinned && tombstone_holds(j, s, s->oldest_noted))
+        struct segment *s = &j->segments[j->order[i]];
+        if (!s->full || s->removing || (s->live == 0 && !s->noted))
+            continue; // not ready, or goes by itself
+        if (s->pinned && tombstone_holds(j, s, s->oldest_noted))
             continue;
         if (best == NULL || s->live_bytes < best->live_bytes) {
             best = s;
-            *segment = j->order[i];
+            *slot = j->order[i];
         }
     }
-    uint64_t live = j->live_bytes > 0 ? (uint64_t)j->live_bytes : 0;
-    bool much_garbage = count > 4 && full_bytes > 2 * live + 2 * (uint64_t)j->segment_bytes;
-    if (best == NULL || !(much_garbage || j->full))
+    return best;
+}
+
+bool journal_victim(struct journal *j, uint16_t *segment)
+{
+    enum { SEGMENTS_SPARED = 4 };
+    if (j->failed || !(j->check_victim || j->full))
         return false;
-    uint64_t best_bytes = best->live_bytes > 0 ? (uint64_t)best->live_bytes : 0;
-    return best_bytes < capacity(j) / 4 * 3 &&
-           free_bytes(j) > j->reserve_bytes + best_bytes + slack(j) / 2;
+    uint64_t full = 0, live = j->live_bytes > 0 ? (uint64_t)j->live_bytes : 0;
+    for (uint32_t i = 0; i < j->order_len; i++)
+        full += j->segments[j->order[i]].full;
+    bool much_garbage =
+        full > SEGMENTS_SPARED && (full - SEGMENTS_SPARED) * j->segment_bytes > 2 * live;
+    const struct segment *best = much_garbage || j->full ? emptiest(j, segment) : NULL;
+    uint64_t bytes = best != NULL && best->live_bytes > 0 ? (uint64_t)best->live_bytes : 0;
+    if (best != NULL && bytes < capacity(j) / 4 * 3 &&
+        free_bytes(j) > j->reserve_bytes + bytes + slack(j) / 2)
+        return true;
+    j->check_victim = false;
+    return false;
 }
 
 enum err journal_scan(struct journal *j, uint16_t segment, uint32_t *at, size_t max_bytes,
@@ -515,8 +537,10 @@ enum err journal_open(const struct journal_config *config, struct journal **out,
         err = fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
     if (err == OK)
         err = journal_recover(j, error);
-    if (err == OK)
+    if (err == OK) {
+        maintain(j); // the first spare, before anything is asked for
         err = committer_start(j, error);
+    }
     if (err != OK) {
         journal_close(j);
         return err;

@@ -80,6 +80,8 @@ struct journal {
     uint64_t reserve_bytes;
     int64_t live_bytes;
     bool check_dead; // some full segment may have become removable
+    bool check_victim;         // there may be enough garbage to compact
+    int64_t died_bytes;        // since the last check
 
     bool failed, full;
     struct error why; // of the failure or the lack of space
