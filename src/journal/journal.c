@@ -147,7 +147,7 @@ static void spare_start(struct journal *j)
     job->segment = j->next_id++;
     job->generation = j->generation + 1;
     journal_manifest(j, 0, job->segment, job->generation, &job->manifest);
-    committer_submit(j, job);
+    journal_committer_submit(j, job);
 }
 
 static bool removal_start(struct journal *j)
@@ -162,7 +162,7 @@ static bool removal_start(struct journal *j)
         job->segment = s->id;
         job->generation = j->generation + 1;
         journal_manifest(j, s->id, 0, job->generation, &job->manifest);
-        committer_submit(j, job);
+        journal_committer_submit(j, job);
         return true;
     }
     return false;
@@ -306,7 +306,7 @@ void journal_flush(struct journal *j)
         empty.count = 0;
         empty.bytes = 0;
         j->filling = empty;
-        committer_submit(j, job);
+        journal_committer_submit(j, job);
     }
     maintain(j);
 }
@@ -539,7 +539,7 @@ enum err journal_open(const struct journal_config *config, struct journal **out,
         err = journal_recover(j, error);
     if (err == OK) {
         maintain(j); // the first spare, before anything is asked for
-        err = committer_start(j, error);
+        err = journal_committer_start(j, error);
     }
     if (err != OK) {
         journal_close(j);
@@ -560,7 +560,7 @@ void journal_close(struct journal *j)
 {
     if (j == NULL)
         return;
-    committer_stop(j);
+    journal_committer_stop(j);
     for (uint16_t i = 0; i < j->slot_count; i++)
         if (j->segments[i].exists)
             j->io->close(j->io->ctx, j->segments[i].fd);

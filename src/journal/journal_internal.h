@@ -110,9 +110,9 @@ void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, 
 void journal_collect(struct journal *j, struct job *job); // a job that is done
 
 // --- committer.c ---
-enum err committer_start(struct journal *j, struct error *error) MUST_CHECK;
-void committer_stop(struct journal *j);
-void committer_submit(struct journal *j, struct job *job);
+enum err journal_committer_start(struct journal *j, struct error *error) MUST_CHECK;
+void journal_committer_stop(struct journal *j);
+void journal_committer_submit(struct journal *j, struct job *job);
 // Makes a segment's file with its header, synced with its directory; out: its descriptor.
 enum err segment_create(struct journal *j, uint32_t id, int *fd, struct error *error) MUST_CHECK;
 enum err manifest_store(struct journal *j, struct span bytes, uint64_t generation,

@@ -1,5 +1,5 @@
 // The half of the journal that touches the disk: commits, new segments, removals. Runs in a thread of its own,
-// or inside committer_submit when the journal is synchronous.
+// or inside journal_committer_submit when the journal is synchronous.
 #include "journal/journal_internal.h"
 
 #include "base/check.h"
@@ -151,7 +151,7 @@ static void on_done(void *ctx, uint32_t events)
     }
 }
 
-enum err committer_start(struct journal *j, struct error *error)
+enum err journal_committer_start(struct journal *j, struct error *error)
 {
     if (j->config.loop == NULL)
         return OK;
@@ -172,7 +172,7 @@ enum err committer_start(struct journal *j, struct error *error)
     return OK;
 }
 
-void committer_stop(struct journal *j)
+void journal_committer_stop(struct journal *j)
 {
     if (j->threaded) {
         pthread_mutex_lock(&j->lock);
@@ -191,7 +191,7 @@ void committer_stop(struct journal *j)
     j->event_fd = -1;
 }
 
-void committer_submit(struct journal *j, struct job *job)
+void journal_committer_submit(struct journal *j, struct job *job)
 {
     CHECK(!job->queued);
     job->queued = true;
