@@ -55,6 +55,16 @@ enum {
     WORKER_CHILDREN_MAX = 1024,
     WORKER_VISIBILITY_S = 60, // short: a dead host's jobs come back soon; extended at a third
     WORKER_JOB_S_MAX = 30,    // a job that computes longer is hung: its child is killed
+    WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed
+    WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
+    WORKER_ANSWER_BYTES_MAX = 64 << 10, // predictions as JSON: 100 labels of 500 bytes
+    WORKER_CHILD_BYTES_MAX = 1 << 30,   // memory a child may add to what it shares: a 100 MP picture
+                                        // as RGB, a progressive JPEG's coefficients, the arena
+    WORKER_PREFETCH_MIN = 4,            // pictures fetched ahead: one per child, at least these
+    WORKER_PREFETCH_BYTES_MAX = 256 << 20, // fetched and waiting; above it nothing more is fetched
+    WORKER_DRAIN_S_MAX = 20,            // from SIGTERM to the end; orchestrators kill after 30 s
+    WORKER_BATCH_DELAY_MS = 200,        // how long a delete (or a late reply) waits for company
+    WORKER_RETRY_MS_MAX = 20000,        // back-off of services, zygote and children: full jitter
 
     // Gateway
     GATEWAY_WAIT_S_MAX = 30,
