@@ -97,8 +97,6 @@ _Noreturn void child_run(struct predictor *predictor, const struct sandbox *sand
     if (dup2(socket_fd, SANDBOX_SOCKET_FD) < 0)
         _exit(1);
     enum err err = set_up(&c, sandbox, memory_fd, zygote_pid, &layers, &error);
-    if (err == OK)
-        err = predictor_prepare(predictor, &error);
     c.answer.kind = err == OK ? CHILD_READY : CHILD_BROKEN;
     if (err == OK) {
         sandbox_layers_write(layers, &c.json);

@@ -7,7 +7,8 @@
 
 #include <sys/types.h>
 
-// Called in a process just forked from the zygote; never returns. socket_fd: to the poller; memory_fd:
+// Called in a process just forked from the zygote; never returns. The predictor is prepared: its arena
+// is copied page by page as it is written, so the first job starts at once. socket_fd: to the poller; memory_fd:
 // the slot's memory (protocol.h). zygote_pid: the child dies with its parent.
 _Noreturn void child_run(struct predictor *predictor, const struct sandbox *sandbox, int socket_fd,
                          int memory_fd, pid_t zygote_pid);

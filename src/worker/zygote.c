@@ -76,6 +76,8 @@ static enum err load(struct zygote *z, const struct zygote_config *config, struc
     TRY(set_signals(z, error));
     TRY(sandbox_new(&z->sandbox, error));
     TRY(predictor_open(config->model, config->search_path, &z->predictor, error));
+    // once, here: it proves the model, and children inherit what the first run makes
+    TRY(predictor_prepare(z->predictor, error));
     malloc_trim(0); // what loading needed and packing freed
     return OK;
 }
