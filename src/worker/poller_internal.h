@@ -6,7 +6,7 @@
 #include "worker/crew.h"
 #include "worker/outbox.h"
 #include "worker/poller.h"
-#include "worker/setup.h"
+#include "worker/queue_setup.h"
 
 // Outage or not, of one service: logged when it changes.
 struct service {

@@ -1,4 +1,4 @@
-#include "worker/setup.h"
+#include "worker/queue_setup.h"
 
 #include "base/check.h"
 #include "base/limits.h"
