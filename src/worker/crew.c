@@ -461,6 +461,40 @@ static void zygote_start_later(struct crew *c)
                    on_zygote_restart, c);
 }
 
+// One report, if there is one. False: there was none.
+static bool take_report(struct crew *c)
+{
+    struct zygote_report report;
+    ssize_t got = recv(c->control_fd, &report, sizeof report, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (got != (ssize_t)sizeof report) { // its end is reported by its pidfd
+        loop_watch_remove(c->config.loop, &c->control_watch);
+        return false;
+    }
+    if (report.kind == ZYGOTE_READY) {
+        snprintf(c->model, sizeof c->model, "%s", report.model);
+        snprintf(c->model_sha256, sizeof c->model_sha256, "%s", report.model_sha256);
+        c->zygote_ready = true;
+        c->zygote_failures = 0;
+        for (int i = 0; i < c->config.children; i++)
+            slot_start(&c->slots[i]);
+    } else if (report.kind == ZYGOTE_FAILED) {
+        char text[600];
+        snprintf(c->why, sizeof c->why, "%s", report.sentence);
+        log_event(LOG_ERROR, "model_failed", "why=%s", log_quote(c->why, text, sizeof text));
+    } else if (report.kind == ZYGOTE_DIED && report.slot < (uint32_t)c->config.children) {
+        on_died(c, &report);
+    }
+    return true;
+}
+
+static void on_zygote_report(void *ctx, uint32_t events)
+{
+    (void)events;
+    take_report(ctx);
+}
+
 // The zygote has ended, and its children with it: no job is to blame.
 static void on_zygote_end(void *ctx, uint32_t events)
 {
@@ -469,6 +503,8 @@ static void on_zygote_end(void *ctx, uint32_t events)
     int status = 0;
     char text[200];
     (void)events;
+    while (c->control_watch.active && take_report(c)) // its last words
+        continue;
     waitpid(c->zygote_pid, &status, 0);
     describe_death(status, false, 0, &death);
     log_event(LOG_ERROR, "zygote_died", "pid=%d why=%s", (int)c->zygote_pid,
@@ -487,34 +523,6 @@ static void on_zygote_end(void *ctx, uint32_t events)
         return;
     }
     zygote_start_later(c);
-}
-
-static void on_zygote_report(void *ctx, uint32_t events)
-{
-    struct crew *c = ctx;
-    struct zygote_report report;
-    (void)events;
-    ssize_t got = recv(c->control_fd, &report, sizeof report, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got != (ssize_t)sizeof report) { // its end is reported by its pidfd
-        loop_watch_remove(c->config.loop, &c->control_watch);
-        return;
-    }
-    if (report.kind == ZYGOTE_READY) {
-        snprintf(c->model, sizeof c->model, "%s", report.model);
-        snprintf(c->model_sha256, sizeof c->model_sha256, "%s", report.model_sha256);
-        c->zygote_ready = true;
-        c->zygote_failures = 0;
-        for (int i = 0; i < c->config.children; i++)
-            slot_start(&c->slots[i]);
-    } else if (report.kind == ZYGOTE_FAILED) {
-        char text[600];
-        snprintf(c->why, sizeof c->why, "%s", report.sentence);
-        log_event(LOG_ERROR, "model_failed", "why=%s", log_quote(c->why, text, sizeof text));
-    } else if (report.kind == ZYGOTE_DIED && report.slot < (uint32_t)c->config.children) {
-        on_died(c, &report);
-    }
 }
 
 static enum err zygote_spawn(struct crew *c, struct error *error)
