@@ -60,7 +60,9 @@ enum {
     WORKER_ANSWER_BYTES_MAX = 64 << 10, // predictions as JSON: 100 labels of 500 bytes
     WORKER_CHILD_BYTES_MAX = 1 << 30,   // memory a child may add to what it shares: a 100 MP picture
                                         // as RGB, a progressive JPEG's coefficients, the arena
-    WORKER_PREFETCH_MIN = 4,            // pictures fetched ahead: one per child, at least these
+    WORKER_PREFETCH_MIN = 4,            // pictures fetched ahead of the two that a child has
+    WORKER_PREFETCH_MS = 100,           // what all children compute in this time is fetched ahead: a
+    WORKER_PREFETCH_MAX = 256,          // store's round trip is hidden, other hosts get their share
     WORKER_PREFETCH_BYTES_MAX = 256 << 20, // fetched and waiting; above it nothing more is fetched
     WORKER_DRAIN_S_MAX = 20,            // from SIGTERM to the end; orchestrators kill after 30 s
     WORKER_BATCH_DELAY_MS = 200,        // how long a delete (or a late reply) waits for company

@@ -204,11 +204,18 @@ static void watch_leases(struct poller *p)
 
 // --- receiving ---
 
-// Pictures fetched ahead, beyond the two that each child has: about one for each.
+// Pictures fetched ahead, beyond the two that each child has: one for each child, and more when
+// pictures take less time than their fetching.
 static size_t prefetch(const struct poller *p)
 {
-    size_t children = (size_t)p->config.children;
-    return children > WORKER_PREFETCH_MIN ? children : WORKER_PREFETCH_MIN;
+    size_t children = (size_t)p->config.children, count = children;
+    if (p->job_us > 0)
+        count = (size_t)(children * WORKER_PREFETCH_MS * 1000.0 / p->job_us);
+    if (count > WORKER_PREFETCH_MAX)
+        count = WORKER_PREFETCH_MAX;
+    if (count < children)
+        count = children;
+    return count > WORKER_PREFETCH_MIN ? count : WORKER_PREFETCH_MIN;
 }
 
 static size_t in_hand_max(const struct poller *p)

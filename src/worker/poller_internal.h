@@ -81,6 +81,7 @@ struct poller {
     struct sqs_call *receive;
     struct timer receive_retry, lease, drain_limit;
     int receive_failures;
+    double job_us; // decoding and inferring one picture, smoothed; 0: not known yet
     bool queue_lost, crew_ready, announced, draining, drained, leaving;
     uint64_t finished[JOB_CANCELLED + 1], returned, receives, received, adopted, twins;
 };

@@ -431,6 +431,9 @@ void task_refuse(struct message *m, const struct job *job, const char *code, con
 void task_on_answer(struct task *t, const struct crew_answer *answer)
 {
     if (answer->err == OK) {
+        struct poller *p = poller_of(t);
+        double us = (double)(answer->decode_us + answer->infer_us);
+        p->job_us = p->job_us > 0 ? 0.9 * p->job_us + 0.1 * us : us;
         t->timing.decoded = (double)answer->decode_us / 1000;
         t->timing.inferred = (double)answer->infer_us / 1000;
         finish(t, JOB_SUCCEEDED, answer->text, NULL, NULL);
