@@ -210,7 +210,7 @@ static size_t prefetch(const struct poller *p)
 {
     size_t children = (size_t)p->config.children, count = children;
     if (p->job_us > 0)
-        count = (size_t)(children * WORKER_PREFETCH_MS * 1000.0 / p->job_us);
+        count = (size_t)(p->config.children * WORKER_PREFETCH_MS * 1000.0 / p->job_us);
     if (count > WORKER_PREFETCH_MAX)
         count = WORKER_PREFETCH_MAX;
     if (count < children)
