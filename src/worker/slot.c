@@ -160,14 +160,12 @@ static void lane_free(struct slot *s, uint32_t lane)
     lane_shrink(s, lane);
     s->lanes[lane] = (struct lane){0};
     atomic_store(&slot_page(s)->cancel[lane], 0);
-    for (uint32_t i = 0; i < s->pending; i++)
-        if (s->order[i] == lane) {
-            for (uint32_t k = i + 1; k < s->pending; k++)
-                s->order[k - 1] = s->order[k];
-            s->pending--;
-            return;
-        }
-    CHECK(!"the lane is pending");
+    uint32_t i = 0;
+    while (i < s->pending && s->order[i] != lane)
+        i++;
+    CHECK(i < s->pending);
+    for (s->pending--; i < s->pending; i++)
+        s->order[i] = s->order[i + 1];
 }
 
 // Takes back what waits behind the first job. The child will find the lane cancelled; if it has begun

@@ -154,8 +154,8 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
         snprintf(p->say, sizeof p->say, "},\"id\":\"forged\"");
     if (strcmp(text, "memory") == 0) {
         size_t got = 0;
-        while (got < 4096 && malloc(1 << 20) != NULL)
-            got++;
+        for (void *volatile block; got < 4096 && (block = malloc(1 << 20)) != NULL; got++)
+            *(volatile char *)block = 1;
         snprintf(p->say, sizeof p->say, "{\"mib\":%zu}", got);
     }
     if (strncmp(text, "environment ", 12) == 0)
