@@ -19,7 +19,7 @@ struct fake_message {
 };
 
 struct fake_object {
-    char key[200];
+    char key[600];
     struct buf bytes;
 };
 
