@@ -3,7 +3,7 @@
 #include "worker/poller.h"
 
 #include "base/log.h"
-#include "fake_aws.h"
+#include "fake_queue_store.h"
 #include "fake_predictor.h"
 #include "job/job.h"
 #include "worker/zygote.h"
