@@ -21,6 +21,7 @@
 enum {
     ACCEPT_PER_TURN = 64,  // so that a flood of connections does not starve the open ones
     ACCEPT_RETRY_MS = 200, // out of descriptors: look again when one closes, or after this
+    ACCEPT_LOG_MS = 10000, // the same warning at most this often
     LISTEN_BACKLOG = 4096,
 };
 
@@ -72,6 +73,7 @@ static void accept_resume(struct http_server *s)
 {
     struct error error;
     loop_timer_cancel(s->loop, &s->accept_timer);
+    s->accept_paused = false;
     if (s->draining || s->listen_watch.active)
         return;
     if (loop_watch_add(s->loop, &s->listen_watch, s->listen_fd, EPOLLIN, on_listen, s, &error) !=
@@ -84,11 +86,17 @@ static void on_accept_timer(void *ctx)
     accept_resume(ctx);
 }
 
-static void accept_pause(struct http_server *s, const char *reason)
+// Until a connection closes; retry: or a while has passed, for what others hold may come free.
+static void accept_pause(struct http_server *s, const char *reason, bool retry)
 {
+    int64_t now_ms = loop_now_ms(s->loop);
     loop_watch_remove(s->loop, &s->listen_watch);
-    loop_timer_set(s->loop, &s->accept_timer, loop_now_ms(s->loop) + ACCEPT_RETRY_MS,
-                   on_accept_timer, s);
+    s->accept_paused = true;
+    if (retry)
+        loop_timer_set(s->loop, &s->accept_timer, now_ms + ACCEPT_RETRY_MS, on_accept_timer, s);
+    if (s->accept_logged_ms != 0 && now_ms - s->accept_logged_ms < ACCEPT_LOG_MS)
+        return;
+    s->accept_logged_ms = now_ms;
     log_event(LOG_WARN, "accept_paused", "port=%d connections=%d reason=\"%s\"", s->port,
               s->connections, reason);
 }
@@ -101,7 +109,7 @@ static void on_listen(void *ctx, uint32_t events)
         struct sockaddr_storage address;
         socklen_t address_len = sizeof address;
         if (s->connections >= s->connections_max) {
-            accept_pause(s, "connection limit");
+            accept_pause(s, "connection limit", false);
             return;
         }
         int fd = accept4(s->listen_fd, (struct sockaddr *)&address, &address_len,
@@ -111,7 +119,7 @@ static void on_listen(void *ctx, uint32_t events)
         if (fd < 0 && errno == EAGAIN)
             return;
         if (fd < 0) {
-            accept_pause(s, strerror(errno));
+            accept_pause(s, strerror(errno), true);
             return;
         }
         if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&address, address_len) != MHD_YES)
@@ -139,7 +147,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
         c->next->prev = c->prev;
         free(c);
         s->connections--;
-        if (s->accept_timer.heap_place != 0)
+        if (s->accept_paused)
             accept_resume(s);
         return;
     }

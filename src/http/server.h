@@ -2,9 +2,13 @@
 //
 // A request's way: on_head (headers are there: refuse, buffer or stream the body) → on_body for each
 // piece when streaming → on_request (all is there) → http_reply*, at once or any time later → on_done.
-// Between on_request and the reply the connection is suspended; its descriptor is watched, and
-// when the client hangs up http_request_on_hangup's callback runs: then nothing can be replied, and
-// on_done follows. Replies made before on_request (in on_head) close the connection.
+// Between on_request and the reply the connection is suspended. With http_request_on_hangup its
+// descriptor is watched: when the client hangs up the callback runs, then nothing can be replied, and
+// on_done follows. Without, a client that has gone is noticed when the reply is sent.
+//
+// A reply before on_request (a refusal) reaches the client even while it is still sending: a small
+// rest of the body is read first and the connection stays; else the reply goes out at once, up to
+// 64 MiB more are read and dropped, and the connection is closed.
 //
 // Refused before the role sees it (clear one-line text body, connection closed): malformed requests,
 // too many or too large headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400).
@@ -66,6 +70,7 @@ struct http_request {
     struct http_server *server;
 };
 
+// SIGPIPE is ignored in this process from here on.
 // ERR_BUSY with "port 9324 on 127.0.0.1 is in use; stop what uses it or pass --sqs-listen …" (the
 // caller adds the option's name by fail_context).
 enum err http_server_new(struct loop *loop, const struct http_server_config *config,
@@ -83,6 +88,7 @@ bool http_request_query(struct http_request *r, const char *name, struct span *v
 
 // Replies. Exactly one per request; from the loop's thread. headers are copied, as is body. Content-Length,
 // Date and Connection are set by the server. HEAD replies drop the body but keep Content-Length.
+// A header whose value is empty or has a control character is left out (the library takes none).
 void http_reply(struct http_request *r, int status, const struct http_header *headers,
                 size_t header_count, struct span body);
 // Takes the buffer's memory: no copy. b is empty afterwards.

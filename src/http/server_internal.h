@@ -15,7 +15,7 @@ enum {
         256 << 10,                // a refused body up to this is read so that the connection stays
     DISCARD_BYTES_MAX = 64 << 20, // else the reply goes out at once and up to this is read, so that
                                   // a client that is still sending sees the reply, not a reset
-    REQUESTS_SPARE_MAX = 256, // freed requests kept for the next ones
+    REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones
 };
 
 // An open connection (MHD's socket context).
@@ -73,7 +73,9 @@ struct http_server {
     int connections;
     bool run_pending; // MHD has something to do without a new event
     bool draining;
-    char id_prefix[25]; // "xxxxxxxx-xxxx-4xxx-8xxx-"
+    bool accept_paused;
+    int64_t accept_logged_ms; // 0: never
+    char id_prefix[25];       // "xxxxxxxx-xxxx-4xxx-8xxx-"
     uint64_t id_next;
 };
 

@@ -130,8 +130,9 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
     snprintf(p->say, sizeof p->say, "{\"said\":\"%s\"}", text);
     if (strncmp(text, "bad ", 4) == 0)
         return fail(error, ERR_FORMAT, 0, "%s", text + 4);
+    static int *volatile nowhere; // volatile: the compiler must not see that it is NULL
     if (strcmp(text, "crash") == 0)
-        *(volatile int *)8 = 1;
+        *nowhere = 1;
     if (strcmp(text, "abort") == 0)
         abort();
     if (strcmp(text, "exit") == 0)
