@@ -3,19 +3,13 @@
 #include "worker/poller.h"
 
 #include "base/log.h"
-<<<<<<< HEAD
-#include "fake_pool_aws.h"
-=======
 #include "fake_queue_store.h"
->>>>>>> worker
 #include "fake_predictor.h"
 #include "job/job.h"
 #include "worker/zygote.h"
 
 #include "suite.h"
 
-<<<<<<< HEAD
-=======
 // A sanitizer must leave the signals alone whose effect is tested here.
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
@@ -23,7 +17,6 @@ const char *__asan_default_options(void)
     return "handle_segv=0:handle_abort=0";
 }
 
->>>>>>> worker
 static struct loop *loop;
 static struct poller *poller;
 static struct timer limit, check;
