@@ -1,4 +1,7 @@
-int main(void)
+// smelt: one program, several roles. Everything is behind the command table.
+#include "cli/command_table.h"
+
+int main(int argc, char **argv)
 {
-    return 0;
+    return command_run(argc, argv);
 }

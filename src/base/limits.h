@@ -27,7 +27,14 @@ enum {
     S3_KEY_BYTES_MAX = 1024,
     S3_METADATA_BYTES_MAX = 2048,
     S3_LIST_MAX = 1000,      // keys per listing page
-    S3_INLINE_BYTES_MAX = 4096, // bodies up to this stay in the index: one sync instead of three
+    S3_INLINE_BYTES_MAX = 4096, // bodies up to this stay in the catalog: one sync instead of three
+    S3_BUCKET_NAME_BYTES_MAX = 63,
+    S3_BUCKETS_MAX = 1000,           // Amazon's default is 10,000 since 2024; ListBuckets is one page
+    S3_HEADER_BYTES_MAX = 8 << 10,   // all stored headers of an object (Amazon's limit for a request)
+    S3_DELETE_REQUEST_BYTES_MAX = 2 << 20, // XML of DeleteObjects: 1000 keys (Amazon's limit)
+    S3_COMMIT_BATCH_MAX = 512,       // changes that share one transaction
+    S3_VERIFY_BYTES_MAX = 1 << 20,   // bodies up to this are read and checked before they are sent
+    S3_CATALOG_RESERVE_BYTES = 8 << 20, // of the catalog file, preallocated: deletes on a full disk
 
     // Pictures
     IMAGE_BYTES_MAX = 32 << 20,      // encoded picture; a 100 MP JPEG at high quality is ~30 MB
@@ -55,6 +62,18 @@ enum {
     WORKER_CHILDREN_MAX = 1024,
     WORKER_VISIBILITY_S = 60, // short: a dead host's jobs come back soon; extended at a third
     WORKER_JOB_S_MAX = 30,    // a job that computes longer is hung: its child is killed
+    WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed
+    WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
+    WORKER_ANSWER_BYTES_MAX = 64 << 10, // predictions as JSON: 100 labels of 500 bytes
+    WORKER_CHILD_BYTES_MAX = 1 << 30,   // memory a child may add to what it shares: a 100 MP picture
+                                        // as RGB, a progressive JPEG's coefficients, the arena
+    WORKER_PREFETCH_MIN = 4,            // pictures fetched ahead of the two that a child has
+    WORKER_PREFETCH_MS = 100,           // what all children compute in this time is fetched ahead: a
+    WORKER_PREFETCH_MAX = 256,          // store's round trip is hidden, other hosts get their share
+    WORKER_PREFETCH_BYTES_MAX = 256 << 20, // fetched and waiting; above it nothing more is fetched
+    WORKER_DRAIN_S_MAX = 20,            // from SIGTERM to the end; orchestrators kill after 30 s
+    WORKER_BATCH_DELAY_MS = 200,        // how long a delete (or a late reply) waits for company
+    WORKER_RETRY_MS_MAX = 20000,        // back-off of services, zygote and children: full jitter
 
     // Gateway
     GATEWAY_WAIT_S_MAX = 30,
@@ -62,6 +81,7 @@ enum {
 
 #define SQS_RECEIVE_COUNT_MAX 3 // default maxReceiveCount of smelt's own jobs queue
 #define S3_OBJECT_BYTES_MAX GIB(5)
+#define S3_CATALOG_BYTES_MAX GIB(64) // address space, not memory or disk; ~60 million objects
 #define MODEL_FILE_BYTES_MAX GIB(2)
 #define MODEL_LOAD_EXTRA_BYTES MIB(256) // memory while loading, beyond twice the file's size
 #define MODEL_GFLOP_MAX 1e5             // one picture; ViT-G is 6e3

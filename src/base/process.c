@@ -50,7 +50,8 @@ enum err process_spawn(const char *const *argv, const struct process_fd *fds, si
     sigfillset(&all);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(&attr, 0);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     int sys = plan_fds(&actions, fds, fd_count, high);
     if (sys == 0)
         sys = posix_spawn(pid, "/proc/self/exe", &actions, &attr, (char *const *)(uintptr_t)argv, environ);

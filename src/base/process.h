@@ -12,7 +12,8 @@ struct process_fd {
 
 // posix_spawn of /proc/self/exe with argv (argv[0] is shown in ps, NULL-terminated). Signals are
 // unblocked and default in the child; besides 0, 1, 2 it has only the descriptors of fds (everything
-// else of ours is O_CLOEXEC).
+// else of ours is O_CLOEXEC). It leads a process group of its own: a terminal's Ctrl-C reaches the
+// parent alone, who stops its children in order.
 enum err process_spawn(const char *const *argv, const struct process_fd *fds, size_t fd_count, pid_t *pid,
                        struct error *error) MUST_CHECK;
 

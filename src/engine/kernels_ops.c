@@ -90,16 +90,22 @@ static const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_quer
     return dnnl_primitive_desc_query_md(pd, what, 0);
 }
 
+static bool same_place(const struct operand *a, const struct operand *b)
+{
+    return a->place.where == b->place.where && a->place.buffer == b->place.buffer &&
+           a->place.offset == b->place.offset;
+}
+
 // The place of n's result, whose layout the primitive has chosen: a new one, or that of the value
-// which is added, copied first if somebody else still reads it or it lies otherwise.
-static enum err result_of(struct lowering *l, const struct node *n, const dnnl_memory_desc_t *md,
-                          struct operand *out, struct error *error)
+// which is added, copied first if it lies otherwise or is still read: later, or as the source.
+static enum err result_of(struct lowering *l, const struct node *n, const struct operand *src,
+                          const dnnl_memory_desc_t *md, struct operand *out, struct error *error)
 {
     if (n->sum < 0)
         return operand_new(l, n->outputs[0], DNNL_ARG_DST, md, out, error);
     struct operand sum;
     TRY(operand_of(l, n->sum, DNNL_ARG_DST, NULL, &sum, error));
-    if (!dnnl_memory_desc_equal(&sum.md, md) || !may_overwrite(l, &sum))
+    if (!dnnl_memory_desc_equal(&sum.md, md) || !may_overwrite(l, &sum) || same_place(&sum, src))
         TRY(emit_copy(l, &sum, md, &sum, error));
     *out = sum;
     out->arg = DNNL_ARG_DST;
@@ -134,7 +140,7 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, dnnl_pri
         err = operand_weight(l, constant_data(l, n, 1), weights, query(pd, dnnl_query_weights_md),
                              DNNL_ARG_WEIGHTS, &x[1], error);
     if (err == OK)
-        err = result_of(l, n, query(pd, dnnl_query_dst_md), &x[2], error);
+        err = result_of(l, n, &x[0], query(pd, dnnl_query_dst_md), &x[2], error);
     if (err == OK && bias != NULL) {
         dnnl_memory_desc_t md;
         s.dims[0] = graph_constant(l->graph, n, 2)->shape.dims[0];
@@ -450,8 +456,7 @@ enum err lower_binary(struct lowering *l, const struct node *n, struct error *er
     DNNL_TRY(dnnl_binary_desc_init(&desc, kinds[n->params.binary], &x[0].md, &x[1].md, &x[0].md));
     TRY(describe(l, n, &desc, &pd, error));
     enum err err = OK;
-    bool apart = x[0].place.where != x[1].place.where || x[0].place.buffer != x[1].place.buffer;
-    if (apart && may_overwrite(l, &x[0])) {
+    if (!same_place(&x[0], &x[1]) && may_overwrite(l, &x[0])) {
         x[2] = x[0];
         x[2].arg = DNNL_ARG_DST;
         value_is(l, n->outputs[0], &x[2], &x[2].md);

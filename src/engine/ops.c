@@ -67,7 +67,6 @@ static const struct op ops[] = {
     {"Squeeze", OP_RESHAPE, 1, 12, 1, 1, "axes:I ", shape_squeeze, plain_copy, lower_reshape},
     {"Squeeze", OP_RESHAPE, 13, ANY, 1, 2, "", shape_squeeze, plain_copy, lower_reshape},
     {"Sub", OP_BINARY, 7, ANY, 2, 2, "", shape_binary, plain_binary, lower_binary},
-    {"Sum", OP_BINARY, 8, ANY, 2, 2, "", shape_binary, plain_binary, lower_binary},
     {"Tanh", OP_UNARY, 6, ANY, 1, 1, "", shape_unary, plain_unary, lower_unary},
     {"Transpose", OP_TRANSPOSE, 1, ANY, 1, 1, "perm:I ", shape_transpose, plain_transpose,
      lower_transpose},

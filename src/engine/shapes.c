@@ -95,7 +95,7 @@ enum err shape_binary(struct graph *g, struct node *n, struct error *error)
     static const struct {
         const char *name;
         enum binary kind;
-    } names[] = {{"Add", BINARY_ADD}, {"Sum", BINARY_ADD}, {"Sub", BINARY_SUB},
+    } names[] = {{"Add", BINARY_ADD}, {"Sub", BINARY_SUB},
                  {"Mul", BINARY_MUL}, {"Div", BINARY_DIV}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(n->op->name, names[i].name) == 0)

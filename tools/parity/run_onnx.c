@@ -1,7 +1,8 @@
 // Runs a model on floats from a file: run_onnx MODEL IN.f32 OUT.f32 [--reference | --profile]
-// Built and used by tools/parity.sh.
+// run_onnx --ops lists the operators with the first and the last opset that we read. Built and used by tools/parity.sh.
 #include "base/file.h"
 #include "engine/engine.h"
+#include "engine/ops.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,12 +67,19 @@ static enum err run(int argc, char **argv, struct error *error)
 int main(int argc, char **argv)
 {
     struct error error = {0};
+    if (argc == 2 && strcmp(argv[1], "--ops") == 0) {
+        size_t count;
+        const struct op *ops = op_table(&count);
+        for (size_t i = 0; i < count; i++)
+            printf("%s %d %d\n", ops[i].name, ops[i].since, ops[i].until);
+        return 0;
+    }
     if (argc < 4) {
         fprintf(stderr, "usage: run_onnx MODEL IN.f32 OUT.f32 [--reference | --profile]\n");
         return 2;
     }
     if (run(argc, argv, &error) != OK) {
-        fprintf(stderr, "run_onnx: %s\n", error.msg);
+        fprintf(stderr, "run_onnx: %s: %s\n", err_name(error.code), error.msg);
         return 1;
     }
     return 0;

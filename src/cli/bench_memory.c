@@ -1,0 +1,120 @@
+#include "cli/bench_memory.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROCESSES_MAX = 4096 };
+
+struct process {
+    pid_t pid, parent;
+    bool ours;
+};
+
+static pid_t parent_of(pid_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    size_t len = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[len] = '\0';
+    const char *behind_name = strrchr(text, ')');
+    int parent = 0;
+    if (behind_name == NULL || sscanf(behind_name + 1, " %*c %d", &parent) != 1)
+        return 0;
+    return (pid_t)parent;
+}
+
+static size_t list_processes(struct process *all)
+{
+    DIR *dir = opendir("/proc");
+    size_t count = 0;
+    if (dir == NULL)
+        return 0;
+    for (struct dirent *entry; count < PROCESSES_MAX && (entry = readdir(dir)) != NULL;) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid > 0)
+            all[count++] = (struct process){.pid = pid, .parent = parent_of(pid)};
+    }
+    closedir(dir);
+    return count;
+}
+
+static bool is_ours(const struct process *all, size_t count, pid_t pid)
+{
+    for (size_t i = 0; i < count; i++)
+        if (all[i].pid == pid)
+            return all[i].ours;
+    return false;
+}
+
+// Marks the descendants of root.
+static void mark(struct process *all, size_t count, pid_t root)
+{
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < count; i++)
+            if (!all[i].ours && (all[i].pid == root || is_ours(all, count, all[i].parent)))
+                all[i].ours = more = true;
+    }
+}
+
+static bool read_memory(pid_t pid, double *private_mb, double *pss_mb)
+{
+    char path[64], line[256];
+    long value, private_kb = 0, pss_kb = -1;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "Private_Clean: %ld", &value) == 1 ||
+            sscanf(line, "Private_Dirty: %ld", &value) == 1)
+            private_kb += value;
+        if (sscanf(line, "Pss: %ld", &value) == 1)
+            pss_kb = value;
+    }
+    fclose(file);
+    *private_mb = (double)private_kb / 1024;
+    *pss_mb = (double)pss_kb / 1024;
+    return pss_kb >= 0;
+}
+
+static bool is_zygote(pid_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    size_t len = fread(text, 1, sizeof text, file);
+    fclose(file);
+    return memmem(text, len, "\0zygote", 7) != NULL;
+}
+
+bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
+{
+    static struct process all[PROCESSES_MAX];
+    size_t count = list_processes(all);
+    *out = (struct bench_memory){0};
+    mark(all, count, supervisor);
+    for (size_t i = 0; i < count; i++) {
+        double private_mb, pss_mb;
+        if (!all[i].ours || !read_memory(all[i].pid, &private_mb, &pss_mb))
+            continue;
+        out->all_pss_mb += pss_mb;
+        if (!is_zygote(all[i].pid) ||
+            !is_zygote(all[i].parent)) // a child carries its zygote's command line
+            continue;
+        out->children++;
+        if (private_mb > out->private_mb) {
+            out->private_mb = private_mb;
+            out->pss_mb = pss_mb;
+        }
+    }
+    return out->children > 0;
+}

@@ -1,0 +1,15 @@
+// Memory of the processes below a supervisor, from /proc/PID/smaps_rollup.
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct bench_memory {
+    double private_mb; // of the computing child that has most: memory that no other process shares
+    double pss_mb;     // of that child: shared pages counted by their share
+    double all_pss_mb; // of all processes together: what the system costs
+    int children;      // computing ones
+};
+
+// False: none was found or may be read.
+bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out);

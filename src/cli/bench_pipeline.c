@@ -1,0 +1,361 @@
+// smelt bench pipeline: pictures through REST, store, queue, workers and back, beside the bare
+// engine on the same pictures in as many processes; the time that an idle system adds; memory of
+// the children.
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "cli/bench_bare.h"
+#include "cli/bench_memory.h"
+#include "cli/commands.h"
+#include "cli/gateway_client.h"
+#include "cli/options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CONNECTIONS_MAX = 256, PICTURES_MAX = 1000 * 1000, WAIT_MS = 300 * 1000 };
+
+static const struct option table[] = {
+    {"model", "NAME|DIR|FILE", "demo", "the model"},
+    {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
+    {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
+    {"samples", "DIR", "samples", "the pictures, used again and again"},
+    {"pictures", "N", "2000", "pictures in the flood"},
+    {"idle", "N", "200", "pictures sent one after the other for the idle latency"},
+    {"connections", "N", "64", "requests in flight in the flood"},
+    {"data", "DIR", NULL, "data directory of the measured system (default: a temporary one)"},
+    {0},
+};
+
+struct sample {
+    double total_ms, decoded_ms, inferred_ms;
+};
+
+struct pipeline {
+    struct options options;
+    long workers, pictures, idle, connections;
+    struct bench_files files;
+    struct bench_bare bare;
+    char data[4096];
+    bool data_is_temporary;
+    char url[64];
+
+    struct loop *loop;
+    struct gateway_client client;
+    struct gateway_job jobs[CONNECTIONS_MAX];
+    int64_t sent_us[CONNECTIONS_MAX];
+    long sent, ended, wanted, in_flight_max;
+    struct sample *samples; // of the phase that runs, [wanted]
+    char failure[600];
+
+    pid_t serve_pid;
+    int serve_lifeline, serve_ready;
+    struct watch ready_watch;
+};
+
+// --- the measured system ---
+
+static enum err wait_for_ready(struct pipeline *p, struct error *error)
+{
+    char line[700];
+    size_t len = 0;
+    for (;;) {
+        ssize_t got = read(p->serve_ready, line + len, sizeof line - 1 - len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        len += (size_t)got;
+        if (memchr(line, '\n', len) != NULL || len == sizeof line - 1)
+            break;
+    }
+    line[len] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    if (strncmp(line, "ready ", 6) != 0)
+        return fail(error, ERR_UNAVAILABLE, 0, "the measured system did not start: %.500s",
+                    strncmp(line, "failed ", 7) == 0 ? line + 7 : "see above");
+    snprintf(p->url, sizeof p->url, "http://127.0.0.1:%.5s", line + 6);
+    return OK;
+}
+
+static enum err start_serve(struct pipeline *p, struct error *error)
+{
+    int lifeline[2], ready[2];
+    char workers[16];
+    if (pipe2(lifeline, O_CLOEXEC) != 0 || pipe2(ready, O_CLOEXEC) != 0)
+        return fail(error, ERR_IO, errno, "make a pipe");
+    p->serve_lifeline = lifeline[1];
+    p->serve_ready = ready[0];
+    snprintf(workers, sizeof workers, "%ld", p->workers);
+    const char *models = options_get(&p->options, "models");
+    const char *argv[] = {"smelt",
+                          "serve",
+                          "--data",
+                          p->data,
+                          "--quiet",
+                          "--gateway-listen",
+                          "127.0.0.1:0",
+                          "--sqs-listen",
+                          "127.0.0.1:0",
+                          "--s3-listen",
+                          "127.0.0.1:0",
+                          "--workers",
+                          workers,
+                          "--model",
+                          options_get(&p->options, "model"),
+                          "--lifeline-fd",
+                          "3",
+                          "--ready-fd",
+                          "4",
+                          models != NULL ? "--models" : NULL,
+                          models,
+                          NULL};
+    const struct process_fd fds[] = {{lifeline[0], 3}, {ready[1], 4}};
+    enum err err = process_spawn(argv, fds, 2, &p->serve_pid, error);
+    close(lifeline[0]);
+    close(ready[1]);
+    TRY(err);
+    return wait_for_ready(p, error);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static void stop_serve(struct pipeline *p)
+{
+    if (p->serve_pid > 0) {
+        kill(p->serve_pid, SIGTERM);
+        while (waitpid(p->serve_pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    p->serve_pid = 0;
+    fd_close(&p->serve_lifeline);
+    fd_close(&p->serve_ready);
+    if (p->data_is_temporary)
+        nftw(p->data, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+// --- pictures through it ---
+
+static double number_at(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+static void send_next(struct pipeline *p, size_t slot);
+
+static void on_job(void *ctx, struct gateway_job *job, enum gateway_outcome outcome,
+                   struct span json, const struct error *error)
+{
+    struct pipeline *p = ctx;
+    size_t slot = (size_t)(job - p->jobs);
+    struct sample *sample = &p->samples[p->ended++];
+    sample->total_ms = (double)(clock_monotonic_us() - p->sent_us[slot]) / 1000;
+    json_t *root = json_loadb(json.len > 0 ? json.data : "", json.len, 0, NULL);
+    const json_t *timing = json_object_get(root, "timing_ms");
+    sample->decoded_ms = number_at(timing, "decoded");
+    sample->inferred_ms = number_at(timing, "inferred");
+    const char *status = json_string_value(json_object_get(root, "status"));
+    if (outcome != GATEWAY_DONE || status == NULL || strcmp(status, "succeeded") != 0)
+        snprintf(p->failure, sizeof p->failure, "a picture had no answer: %.500s",
+                 outcome == GATEWAY_REFUSED ? error->msg
+                 : status != NULL           ? status
+                                            : "?");
+    json_decref(root);
+    if (p->ended == p->wanted || p->failure[0] != '\0')
+        loop_stop(p->loop);
+    else
+        send_next(p, slot);
+}
+
+static void send_next(struct pipeline *p, size_t slot)
+{
+    if (p->sent == p->wanted)
+        return;
+    const char *file = p->files.paths[(size_t)p->sent++ % p->files.count];
+    p->jobs[slot] =
+        (struct gateway_job){.file = file, .wait_ms = WAIT_MS, .done = on_job, .ctx = p};
+    p->sent_us[slot] = clock_monotonic_us();
+    gateway_job_start(&p->client, &p->jobs[slot]);
+}
+
+// Sends `count` pictures, `at_once` in flight; *seconds is the time until the last answer.
+static enum err send_all(struct pipeline *p, long count, long at_once, double *seconds,
+                         struct error *error)
+{
+    free(p->samples);
+    p->samples = calloc((size_t)count, sizeof *p->samples);
+    CHECK(p->samples != NULL);
+    p->sent = p->ended = 0;
+    p->wanted = count;
+    int64_t start_us = clock_monotonic_us();
+    for (long slot = 0; slot < at_once && slot < count; slot++)
+        send_next(p, (size_t)slot);
+    TRY(loop_run(p->loop, error));
+    *seconds = (double)(clock_monotonic_us() - start_us) / 1e6;
+    if (p->failure[0] != '\0')
+        return fail(error, ERR_UNAVAILABLE, 0, "%s", p->failure);
+    return OK;
+}
+
+// --- figures ---
+
+static void report(const struct pipeline *p, const char *name, double value, const char *unit)
+{
+    printf(
+        "{\"bench\":\"pipeline\",\"case\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"model\":\"%s\","
+        "\"workers\":%ld}\n",
+        name, value, unit, options_get(&p->options, "model"), p->workers);
+    fflush(stdout);
+    fprintf(stderr, "  %-28s %12.4g %s\n", name, value, unit);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double percentile(double *values, size_t count, double share)
+{
+    qsort(values, count, sizeof *values, by_value);
+    size_t at = (size_t)(share * (double)count);
+    return values[at < count ? at : count - 1];
+}
+
+static void report_idle(const struct pipeline *p)
+{
+    size_t count = (size_t)p->ended;
+    double *total = calloc(count, sizeof *total), *compute = calloc(count, sizeof *total),
+           *added = calloc(count, sizeof *total);
+    CHECK(total != NULL && compute != NULL && added != NULL);
+    for (size_t i = 0; i < count; i++) {
+        const struct sample *s = &p->samples[i];
+        total[i] = s->total_ms;
+        compute[i] = s->decoded_ms + s->inferred_ms;
+        added[i] = total[i] - compute[i];
+    }
+    report(p, "idle_total_p50", percentile(total, count, 0.5), "ms");
+    report(p, "idle_total_p99", percentile(total, count, 0.99), "ms");
+    report(p, "idle_compute_p50", percentile(compute, count, 0.5), "ms");
+    report(p, "idle_added_p50", percentile(added, count, 0.5), "ms");
+    report(p, "idle_added_p99", percentile(added, count, 0.99), "ms");
+    free(total);
+    free(compute);
+    free(added);
+}
+
+static enum err measure(struct pipeline *p, struct error *error)
+{
+    double seconds, first_seconds;
+    struct bench_memory memory;
+    fprintf(stderr, "smelt bench pipeline: model %s, %ld workers, %zu pictures from %s\n",
+            options_get(&p->options, "model"), p->workers, p->files.count,
+            options_get(&p->options, "samples"));
+    TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
+    report(p, "bare_engine", p->bare.pictures_per_s, "pictures/s");
+    TRY(start_serve(p, error));
+    TRY(gateway_client_init(&p->client, p->loop, p->url, (int)p->connections, error));
+    TRY(send_all(p, p->workers * 4, p->workers * 2, &first_seconds,
+                 error)); // every child has run once
+    TRY(send_all(p, p->idle, 1, &seconds, error));
+    report_idle(p);
+    TRY(send_all(p, p->pictures, p->connections, &seconds, error));
+    double per_s = (double)p->pictures / seconds;
+    report(p, "system", per_s, "pictures/s");
+    report(p, "system_of_bare", per_s / p->bare.pictures_per_s, "ratio");
+    if (bench_memory_of_children(p->serve_pid, &memory)) {
+        report(p, "child_private", memory.private_mb, "MB");
+        report(p, "child_pss", memory.pss_mb, "MB");
+        report(p, "all_pss", memory.all_pss_mb, "MB");
+    } else {
+        fprintf(stderr, "  memory of the children: may not be read by this user\n");
+    }
+    return OK;
+}
+
+static bool read_numbers(struct pipeline *p)
+{
+    int cpus = process_cpu_count();
+    p->workers = cpus > 1 ? cpus - 1 : 1;
+    return (options_get(&p->options, "workers") == NULL ||
+            options_int(&p->options, "workers", 1, WORKER_CHILDREN_MAX, &p->workers)) &&
+           options_int(&p->options, "pictures", 1, PICTURES_MAX, &p->pictures) &&
+           options_int(&p->options, "idle", 1, PICTURES_MAX, &p->idle) &&
+           options_int(&p->options, "connections", 1, CONNECTIONS_MAX, &p->connections);
+}
+
+static enum err prepare(struct pipeline *p, struct error *error)
+{
+    const char *data = options_get(&p->options, "data");
+    TRY(bench_files_find(&p->files, options_get(&p->options, "samples"), error));
+    // the processes of the bare engine are forked from here: first of all, with nothing open
+    TRY(bench_bare_open(&p->bare, options_get(&p->options, "model"),
+                        options_get(&p->options, "models"), error));
+    if (data == NULL) {
+        const char *tmp = getenv("TMPDIR");
+        snprintf(p->data, sizeof p->data, "%s/smelt-bench-XXXXXX", tmp != NULL ? tmp : "/var/tmp");
+        if (mkdtemp(p->data) == NULL)
+            return fail(error, err_from_errno(errno), errno, "make the directory '%s'", p->data);
+        p->data_is_temporary = true;
+    } else {
+        snprintf(p->data, sizeof p->data, "%s", data);
+    }
+    return loop_new(&p->loop, error);
+}
+
+static int bench_with_options(struct pipeline *p)
+{
+    struct error error;
+    if (!read_numbers(p))
+        return 2;
+    log_init("bench", LOG_WARN);
+    enum err err = prepare(p, &error);
+    if (err == OK)
+        err = measure(p, &error);
+    if (err != OK)
+        fprintf(stderr, "smelt: %s\n", error.msg);
+    if (p->client.http != NULL) {
+        p->sent = p->wanted;
+        gateway_client_release(&p->client);
+    }
+    stop_serve(p);
+    loop_free(p->loop);
+    bench_bare_close(&p->bare);
+    bench_files_release(&p->files);
+    free(p->samples);
+    return err == OK ? 0 : 1;
+}
+
+int bench_pipeline_main(int argc, char **argv)
+{
+    struct pipeline *p = calloc(1, sizeof *p);
+    CHECK(p != NULL);
+    p->serve_lifeline = p->serve_ready = -1;
+    int code =
+        options_parse(&p->options, table, "smelt bench pipeline [options]",
+                      "Starts a system of its own and measures it: throughput beside the bare "
+                      "engine, idle latency, memory.",
+                      argc, argv);
+    if (code < 0)
+        code = bench_with_options(p);
+    options_release(&p->options);
+    free(p);
+    return code;
+}

@@ -1,0 +1,175 @@
+// smelt gateway: REST and page, as a process of its own.
+#include "aws/credentials.h"
+#include "base/arena.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "cli/commands.h"
+#include "cli/model_names.h"
+#include "cli/options.h"
+#include "gateway/gateway.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MODELS_MAX = 64 };
+
+static const struct option table[] = {
+    {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
+     "REST and the page; port 0 takes any free one"},
+    {"model", "NAME,…", "demo", "models that the workers have; the first is the default"},
+    {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
+    {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, else Amazon)"},
+    {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
+    {"region", "NAME", NULL, "AWS region (default: AWS_REGION, else us-east-1)"},
+    {"data", "DIR", NULL, "DIR/credentials is used if environment and profile name no keys"},
+    {"instance", "NAME", NULL,
+     "keeps the reply queue smelt-replies-NAME over restarts (default: a random one)"},
+    {"log-level", "LEVEL", "info", "debug, info, warn or error"},
+    {"lifeline-fd", "FD", NULL, NULL},
+    {"ready-fd", "FD", NULL, NULL},
+    {0},
+};
+
+struct command_state {
+    struct options options;
+    struct arena arena;
+    struct loop *loop;
+    struct gateway *gateway;
+    struct gateway_model models[MODELS_MAX];
+    size_t model_count;
+    int ready_fd;
+    struct watch lifeline;
+};
+
+// --model: each is a package on this machine, or only the name of one that the workers have.
+static enum err read_models(struct command_state *c, struct error *error)
+{
+    struct span rest = span_from(options_get(&c->options, "model"));
+    while (rest.len > 0) {
+        struct span part = span_trim(span_cut(rest, ',', &rest));
+        if (part.len == 0)
+            continue;
+        if (c->model_count == MODELS_MAX)
+            return fail(error, ERR_LIMIT, 0, "--model names more than %d models", MODELS_MAX);
+        const char *given = arena_copy(&c->arena, part), *name = given, *description = "";
+        struct error why;
+        if (model_name_find(given, options_get(&c->options, "models"), &c->arena, &name,
+                            &description, &why) != OK &&
+            (why.code != ERR_NOT_FOUND || strchr(given, '/') != NULL))
+            return fail(error, why.code, 0, "%s", why.msg);
+        c->models[c->model_count++] = (struct gateway_model){name, description};
+    }
+    if (c->model_count == 0)
+        return fail(error, ERR_ARGUMENT, 0, "--model names no model");
+    return OK;
+}
+
+static void on_ready(void *ctx)
+{
+    struct command_state *c = ctx;
+    process_ready(c->ready_fd, gateway_port(c->gateway));
+    c->ready_fd = -1;
+}
+
+static void on_stopped(void *ctx)
+{
+    struct command_state *c = ctx;
+    loop_stop(c->loop);
+}
+
+static void on_signal(void *ctx, int signal)
+{
+    static int stops; // the second one ends the drain
+    struct command_state *c = ctx;
+    (void)signal;
+    if (stops++ == 0)
+        gateway_stop(c->gateway);
+    else
+        loop_stop(c->loop);
+}
+
+static void on_parent_gone(void *ctx)
+{
+    (void)ctx;
+    log_event(LOG_ERROR, "parent_gone", "action=exit");
+    _exit(1);
+}
+
+static enum err run(struct command_state *c, long lifeline_fd, struct error *error)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
+    const char *data = options_get(&c->options, "data");
+    const char *file = data != NULL ? arena_printf(&c->arena, "%s/credentials", data) : NULL;
+    struct gateway_config config = {
+        .listen = options_get(&c->options, "gateway-listen"),
+        .sqs_endpoint = options_get(&c->options, "sqs-endpoint"),
+        .s3_endpoint = options_get(&c->options, "s3-endpoint"),
+        .region = options_get(&c->options, "region"),
+        .instance = options_get(&c->options, "instance"),
+        .models = c->models,
+        .on_ready = on_ready,
+        .on_stopped = on_stopped,
+        .ctx = c,
+    };
+    TRY(read_models(c, error));
+    config.model_count = c->model_count;
+    TRY(credentials_find(file, &config.credentials, error));
+    TRY(loop_new(&c->loop, error));
+    config.loop = c->loop;
+    TRY(loop_signals(c->loop, signals, on_signal, c, error));
+    TRY(process_lifeline(c->loop, &c->lifeline, (int)lifeline_fd, on_parent_gone, c, error));
+    process_raise_file_limit(HTTP_CONNECTIONS_MAX + 200);
+    if (gateway_new(&config, &c->gateway, error) != OK)
+        return fail_context(error, error->code, "--gateway-listen %s", config.listen);
+    log_event(LOG_INFO, "gateway_started", "port=%d", gateway_port(c->gateway));
+    return loop_run(c->loop, error);
+}
+
+static int run_with_options(struct command_state *c)
+{
+    long lifeline_fd = -1, ready_fd = -1;
+    struct error error;
+    int level = log_level_parse(options_get(&c->options, "log-level"));
+    if (level < 0) {
+        fprintf(stderr, "smelt: --log-level must be debug, info, warn or error\n");
+        return 2;
+    }
+    if ((options_given(&c->options, "lifeline-fd") &&
+         !options_int(&c->options, "lifeline-fd", 3, 1023, &lifeline_fd)) ||
+        (options_given(&c->options, "ready-fd") &&
+         !options_int(&c->options, "ready-fd", 3, 1023, &ready_fd)))
+        return 2;
+    log_init("gateway", (enum log_level)level);
+    c->ready_fd = (int)ready_fd;
+    enum err err = run(c, lifeline_fd, &error);
+    if (err != OK) {
+        if (c->ready_fd < 0)
+            fprintf(stderr, "smelt: %s\n", error.msg);
+        process_failed(c->ready_fd, error.msg);
+    }
+    gateway_free(c->gateway);
+    loop_free(c->loop);
+    return err == OK ? 0 : 1;
+}
+
+int gateway_main(int argc, char **argv)
+{
+    struct command_state c = {0};
+    int code = options_parse(
+        &c.options, table, "smelt gateway [options]",
+        "The REST interface and the page, in front of any SQS queue and S3 store.", argc, argv);
+    if (code < 0 && c.options.argument_count > 0) {
+        fprintf(stderr,
+                "smelt: gateway takes no argument '%s'; `smelt gateway --help` shows the options\n",
+                c.options.arguments[0]);
+        code = 2;
+    }
+    if (code < 0)
+        code = run_with_options(&c);
+    options_release(&c.options);
+    arena_release(&c.arena);
+    return code;
+}

@@ -1,0 +1,331 @@
+// smelt serve: all roles on this machine, in one data directory.
+#include "aws/credentials.h"
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "cli/commands.h"
+#include "cli/model_names.h"
+#include "cli/options.h"
+#include "cli/supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SQS, S3, WORKER, GATEWAY, ROLE_COUNT };
+
+static const struct option table[] = {
+    {"data", "DIR", "smelt-data", "where everything is kept; made if it is not there"},
+    {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
+     "REST and the page; port 0 takes any free one"},
+    {"sqs-listen", "ADDR:PORT", "127.0.0.1:9324", "the queue service"},
+    {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "the object store"},
+    {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
+    {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
+    {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
+    {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
+    {"quiet", NULL, NULL, NULL},
+    {"lifeline-fd", "FD", NULL, NULL},
+    {"ready-fd", "FD", NULL, NULL},
+    {0},
+};
+
+struct serve {
+    struct options options;
+    struct arena arena;
+    struct loop *loop;
+    struct supervisor *supervisor;
+    const char *credentials;       // path
+    const char *model_name;        // as jobs call it
+    char address[ROLE_COUNT][256]; // of each --…-listen, without the port
+    char listen[ROLE_COUNT][300];  // with the port it got
+    char url[ROLE_COUNT][300];
+    int ready_fd, lifeline_fd;
+    struct watch lifeline;
+    bool failed;
+};
+
+// "ADDR:PORT" with the port replaced by the one that the role got, so that it comes back in the
+// same place.
+static const char *listen_on(struct serve *serve, int role, const char *option, int port)
+{
+    const char *given = options_get(&serve->options, option);
+    const char *colon = strrchr(given, ':');
+    int len = colon != NULL ? (int)(colon - given) : (int)strlen(given);
+    snprintf(serve->address[role], sizeof serve->address[role], "%.*s", len, given);
+    if (port == 0)
+        return given;
+    snprintf(serve->listen[role], sizeof serve->listen[role], "%.*s:%d", len, given, port);
+    return serve->listen[role];
+}
+
+// The host under which clients on this machine reach a role that listens on `address`.
+static const char *reachable(const char *address)
+{
+    if (strcmp(address, "0.0.0.0") == 0)
+        return "127.0.0.1";
+    return strcmp(address, "[::]") == 0 ? "[::1]" : address;
+}
+
+static const char *url_of(struct serve *serve, int role)
+{
+    snprintf(serve->url[role], sizeof serve->url[role], "http://%s:%d",
+             reachable(serve->address[role]), supervisor_port(serve->supervisor, (size_t)role));
+    return serve->url[role];
+}
+
+static void add(const char **argv, const char *name, const char *value)
+{
+    size_t n = 0;
+    while (argv[n] != NULL)
+        n++;
+    CHECK(n + 2 < SUPERVISOR_ARGUMENTS_MAX);
+    argv[n] = name;
+    argv[n + 1] = value;
+}
+
+static void begin(struct serve *serve, const char **argv, const char *role)
+{
+    argv[0] = "smelt";
+    argv[1] = role;
+    add(argv, "--log-level", options_get(&serve->options, "log-level"));
+}
+
+static void sqs_arguments(void *ctx, int port, const char **argv)
+{
+    struct serve *serve = ctx;
+    begin(serve, argv, "sqs");
+    add(argv, "--data", options_get(&serve->options, "data"));
+    add(argv, "--sqs-listen", listen_on(serve, SQS, "sqs-listen", port));
+}
+
+static void s3_arguments(void *ctx, int port, const char **argv)
+{
+    struct serve *serve = ctx;
+    begin(serve, argv, "s3");
+    add(argv, "--data", options_get(&serve->options, "data"));
+    add(argv, "--s3-listen", listen_on(serve, S3, "s3-listen", port));
+}
+
+// Endpoints and keys reach worker and gateway under the names that every AWS client knows.
+static void set_environment(struct serve *serve)
+{
+    setenv("AWS_ENDPOINT_URL_SQS", url_of(serve, SQS), 1);
+    setenv("AWS_ENDPOINT_URL_S3", url_of(serve, S3), 1);
+}
+
+static void add_models(struct serve *serve, const char **argv)
+{
+    add(argv, "--model", options_get(&serve->options, "model"));
+    if (options_get(&serve->options, "models") != NULL)
+        add(argv, "--models", options_get(&serve->options, "models"));
+}
+
+static void worker_arguments(void *ctx, int port, const char **argv)
+{
+    struct serve *serve = ctx;
+    (void)port;
+    set_environment(serve);
+    begin(serve, argv, "worker");
+    add_models(serve, argv);
+    if (options_get(&serve->options, "workers") != NULL)
+        add(argv, "--workers", options_get(&serve->options, "workers"));
+}
+
+static void gateway_arguments(void *ctx, int port, const char **argv)
+{
+    struct serve *serve = ctx;
+    set_environment(serve);
+    begin(serve, argv, "gateway");
+    add(argv, "--gateway-listen", listen_on(serve, GATEWAY, "gateway-listen", port));
+    add_models(serve, argv);
+    add(argv, "--instance", "local");
+}
+
+static const struct supervisor_role roles[ROLE_COUNT] = {
+    [SQS] = {"sqs", 0, 10, sqs_arguments},
+    [S3] = {"s3", 0, 10, s3_arguments},
+    [WORKER] = {"worker", 1u << SQS | 1u << S3, 40, worker_arguments},
+    [GATEWAY] = {"gateway", 1u << SQS | 1u << S3 | 1u << WORKER, 15, gateway_arguments},
+};
+
+// --- what a person sees ---
+
+// text as one word of a shell line
+static const char *shell_word(struct serve *serve, const char *text)
+{
+    AUTO_BUF struct buf out = {0};
+    if (text[strspn(text,
+                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")] ==
+        '\0')
+        return text;
+    buf_add_char(&out, '\'');
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            buf_add_text(&out, "'\\''");
+        else
+            buf_add_char(&out, *text);
+    }
+    buf_add_char(&out, '\'');
+    return arena_copy(&serve->arena, buf_view(&out));
+}
+
+static void print_banner(void *ctx)
+{
+    struct serve *serve = ctx;
+    const char *page = url_of(serve, GATEWAY), *sqs = url_of(serve, SQS);
+    process_ready(serve->ready_fd, supervisor_port(serve->supervisor, GATEWAY));
+    serve->ready_fd = -1;
+    const char *keys = shell_word(serve, serve->credentials);
+    printf("\nsmelt is ready: the model '%s' answers.\n\n"
+           "  page   %s/\n"
+           "  SQS    %s\n"
+           "  S3     %s\n"
+           "  keys   %s\n\n"
+           "  curl -F file=@samples/dog-1.jpg '%s/v1/jobs?wait=10'\n"
+           "  AWS_SHARED_CREDENTIALS_FILE=%s aws --region us-east-1 --endpoint-url %s sqs "
+           "list-queues\n\n"
+           "Ctrl-C stops it; what was accepted is kept and done after the next start.\n",
+           serve->model_name, page, sqs, url_of(serve, S3), keys, page, keys, sqs);
+    fflush(stdout);
+}
+
+static void report(struct serve *serve, const char *sentence)
+{
+    fprintf(stderr, "smelt: %s\n", sentence);
+    process_failed(serve->ready_fd, sentence);
+    serve->ready_fd = -1;
+    serve->failed = true;
+}
+
+static void on_stopped(void *ctx, const char *sentence)
+{
+    struct serve *serve = ctx;
+    if (sentence != NULL)
+        report(serve, sentence);
+    loop_stop(serve->loop);
+}
+
+static void on_signal(void *ctx, int signal)
+{
+    struct serve *serve = ctx;
+    if (signal == SIGCHLD) {
+        supervisor_child_ended(serve->supervisor);
+        return;
+    }
+    log_event(LOG_INFO, "stopping", "signal=%d", signal);
+    supervisor_stop(serve->supervisor);
+}
+
+// The roles follow: their lifelines end with this process.
+static void on_parent_gone(void *ctx)
+{
+    (void)ctx;
+    _exit(1);
+}
+
+// --- start ---
+
+// The user's own keys and endpoints are for elsewhere: here the roles talk to each other.
+static void clean_environment(const struct serve *serve)
+{
+    static const char *const names[] = {
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN", "AWS_PROFILE",
+        "AWS_ENDPOINT_URL",  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_CONFIG_FILE",   "AWS_REGION",
+        "SMELT_CONFIG",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        unsetenv(names[i]);
+    setenv("AWS_DEFAULT_REGION", "us-east-1", 1);
+    setenv("AWS_SHARED_CREDENTIALS_FILE", serve->credentials, 1);
+}
+
+static enum err prepare(struct serve *serve, int *lock_fd, struct error *error)
+{
+    const char *data = options_get(&serve->options, "data");
+    TRY(model_name_find(options_get(&serve->options, "model"),
+                        options_get(&serve->options, "models"), &serve->arena, &serve->model_name,
+                        NULL, error));
+    TRY(dir_make(data, error));
+    TRY(dir_lock(data, lock_fd, error));
+    serve->credentials = arena_printf(&serve->arena, "%s/credentials", data);
+    TRY(credentials_create(serve->credentials, error));
+    clean_environment(serve);
+    return loop_new(&serve->loop, error);
+}
+
+static enum err run(struct serve *serve, struct error *error)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, 0};
+    const struct supervisor_config config = {
+        .loop = serve->loop,
+        .roles = roles,
+        .role_count = ROLE_COUNT,
+        .on_ready = print_banner,
+        .on_stopped = on_stopped,
+        .ctx = serve,
+    };
+    serve->supervisor = supervisor_new(&config);
+    TRY(loop_signals(serve->loop, signals, on_signal, serve, error));
+    TRY(process_lifeline(serve->loop, &serve->lifeline, serve->lifeline_fd, on_parent_gone, serve,
+                         error));
+    supervisor_start(serve->supervisor);
+    return loop_run(serve->loop, error);
+}
+
+static int serve_with_options(struct serve *serve)
+{
+    AUTO_FD int lock_fd = -1;
+    struct error error;
+    int level = log_level_parse(options_get(&serve->options, "log-level"));
+    if (level < 0) {
+        fprintf(stderr, "smelt: --log-level must be debug, info, warn or error\n");
+        return 2;
+    }
+    log_init("serve", (enum log_level)level);
+    long ready_fd = -1, lifeline_fd = -1;
+    if ((options_given(&serve->options, "ready-fd") &&
+         !options_int(&serve->options, "ready-fd", 3, 1023, &ready_fd)) ||
+        (options_given(&serve->options, "lifeline-fd") &&
+         !options_int(&serve->options, "lifeline-fd", 3, 1023, &lifeline_fd)))
+        return 2;
+    serve->ready_fd = (int)ready_fd;
+    serve->lifeline_fd = (int)lifeline_fd;
+    if (ready_fd >= 0)
+        fcntl(serve->ready_fd, F_SETFD, FD_CLOEXEC); // the roles have their own
+    enum err err = prepare(serve, &lock_fd, &error);
+    if (err == OK)
+        err = run(serve, &error);
+    if (err != OK)
+        report(serve, error.msg);
+    supervisor_free(serve->supervisor);
+    loop_free(serve->loop);
+    return serve->failed ? 1 : 0;
+}
+
+int serve_main(int argc, char **argv)
+{
+    struct serve serve = {0};
+    int code = options_parse(&serve.options, table, "smelt serve [options]",
+                             "Starts the queue, the object store, the workers and the page on this "
+                             "machine. Everything is\nkept in one directory.",
+                             argc, argv);
+    if (code < 0 && serve.options.argument_count > 0) {
+        fprintf(stderr,
+                "smelt: serve takes no argument '%s'; `smelt serve --help` shows the options\n",
+                serve.options.arguments[0]);
+        code = 2;
+    }
+    if (code < 0)
+        code = serve_with_options(&serve);
+    options_release(&serve.options);
+    arena_release(&serve.arena);
+    return code;
+}

@@ -1,0 +1,66 @@
+// smelt sqs: the queue alone.
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "sqs/sqs_role.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+static const struct option table[] = {
+    {"data", "DIR", "smelt-data", "everything that is stored; made if missing"},
+    {"sqs-listen", "ADDR:PORT", "127.0.0.1:9324", "where to serve; port 0: any free one"},
+    {"credentials", "FILE", NULL, "keys of clients (default DIR/credentials, made if missing)"},
+    {"region", "NAME", "us-east-1", "region in ARNs when a request names none"},
+    {"no-signatures", NULL, NULL, "accept unsigned requests: anybody who reaches the port may do anything"},
+    {"log-level", "LEVEL", "info", "debug, info, warn or error"},
+    {"ready-fd", "N", "-1", NULL},
+    {"lifeline-fd", "N", "-1", NULL},
+    {NULL, NULL, NULL, NULL},
+};
+
+static int run(const struct options *o)
+{
+    long ready_fd, lifeline_fd;
+    struct error error;
+    int level = log_level_parse(options_get(o, "log-level"));
+    if (o->argument_count > 0) {
+        fprintf(stderr, "smelt sqs takes no arguments, only options: '%s'\n", o->arguments[0]);
+        return 2;
+    }
+    if (level < 0) {
+        fprintf(stderr, "--log-level must be debug, info, warn or error, not '%s'\n",
+                options_get(o, "log-level"));
+        return 2;
+    }
+    if (!options_int(o, "ready-fd", -1, INT_MAX, &ready_fd) ||
+        !options_int(o, "lifeline-fd", -1, INT_MAX, &lifeline_fd))
+        return 2;
+    log_init("sqs", (enum log_level)level);
+    const struct sqs_role_config config = {
+        .data_dir = options_get(o, "data"),
+        .listen = options_get(o, "sqs-listen"),
+        .credentials = options_get(o, "credentials"),
+        .region = options_get(o, "region"),
+        .ready_fd = (int)ready_fd,
+        .lifeline_fd = (int)lifeline_fd,
+        .unsigned_requests = options_on(o, "no-signatures"),
+    };
+    if (sqs_role_run(&config, &error) == OK)
+        return 0;
+    fprintf(stderr, "smelt sqs: %s\n", error.msg);
+    return 1;
+}
+
+int sqs_main(int argc, char **argv)
+{
+    struct options o;
+    int code = options_parse(&o, table, "smelt sqs [options]",
+                             "Serves the queues: the SQS protocols on one port, their data in "
+                             "DIR/sqs.",
+                             argc, argv);
+    if (code < 0)
+        code = run(&o);
+    options_release(&o);
+    return code;
+}

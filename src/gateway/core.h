@@ -1,0 +1,72 @@
+// What the files of the gateway share: its state, and the steps that reach bucket and queues.
+#pragma once
+
+#include "aws/s3_client.h"
+#include "aws/sqs_client.h"
+#include "base/limits.h"
+#include "base/metrics.h"
+#include "gateway/gateway.h"
+#include "gateway/waiters.h"
+#include "http/server.h"
+#include "job/job.h"
+
+enum {
+    GATEWAY_BACKOFF_MS_MIN = 100, // between tries to reach bucket and queues, doubling
+    GATEWAY_BACKOFF_MS_MAX = 5000,
+    GATEWAY_SUBMIT_S_MAX = 20, // store and queue together; then the client hears 503
+    GATEWAY_DRAIN_S = 10,
+    GATEWAY_RESULT_BYTES_MAX = 1 << 20,    // results/ID.json
+    GATEWAY_OVERHEAD_BYTES_MAX = 64 << 10, // of a multipart body around its picture
+};
+// Bodies in memory, all together: 1,300 phone pictures of 200 KB, or eight of the largest.
+#define GATEWAY_BODIES_BYTES_MAX MIB(256)
+
+struct gateway_metrics {
+    struct metrics registry;
+    struct metric *submitted, *duplicates, *answered, *refused_busy, *replies, *replies_unclaimed;
+    struct metric *waiting, *body_bytes;
+    struct metric *submit_seconds, *answer_seconds;
+};
+
+enum setup_step { SETUP_BUCKET, SETUP_JOBS, SETUP_REPLIES, SETUP_DONE };
+
+struct gateway {
+    struct gateway_config config;
+    struct http_server *server;
+    struct http_client *http;
+    struct aws_client *sqs, *s3;
+    struct gateway_metrics metrics;
+
+    enum setup_step setup;
+    bool setup_running; // a call or a retry is on its way
+    struct timer setup_timer;
+    int setup_backoff_ms;
+    char setup_error[500]; // why it is not done; "" if nothing went wrong yet
+    char jobs_url[1024];   // valid when setup is SETUP_DONE, like the next
+    char replies_url[1024];
+    char replies_name[81];
+    bool was_ready;
+
+    struct sqs_call *receive; // the long poll on the reply queue
+    struct timer receive_timer;
+    int receive_backoff_ms;
+
+    struct waiters waiters;
+    struct visit *visits; // requests about jobs, all of them
+    size_t body_bytes;    // of all visits
+
+    bool stopping, stopped;
+    struct timer drain_timer;
+    bool replies_deleted;
+};
+
+// setup.c: makes or finds bucket, jobs queue and reply queue; then replies.c polls. Also called
+// when one of them has vanished; while it runs nothing more happens.
+void setup_begin(struct gateway *g);
+// replies.c
+void replies_poll(struct gateway *g);
+void replies_stop(struct gateway *g);
+// gateway.c: to be called when a visit has ended, for the drain.
+void gateway_visit_ended(struct gateway *g);
+
+int backoff_next_ms(int *backoff_ms);

@@ -1,0 +1,618 @@
+#include "journal/journal_internal.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH_KEEP_BYTES = 4 << 20 }; // a chunk's memory above this is given back after its commit
+
+// --- segments ---
+
+void journal_path(const struct journal *j, uint32_t id, char out[PATH_MAX])
+{
+    CHECK(snprintf(out, PATH_MAX, "%s/%08x.seg", j->dir, id) < PATH_MAX);
+}
+
+uint16_t journal_slot_add(struct journal *j, uint32_t id, int fd)
+{
+    uint16_t slot = 0;
+    while (slot < j->slot_count && j->segments[slot].exists)
+        slot++;
+    if (slot == j->slot_cap) {
+        CHECK(j->slot_cap < SEGMENTS_MAX);
+        j->slot_cap = (uint16_t)(j->slot_cap == 0 ? 16 : j->slot_cap * 2);
+        j->segments = realloc(j->segments, j->slot_cap * sizeof j->segments[0]);
+        j->order = realloc(j->order, j->slot_cap * sizeof j->order[0]);
+        CHECK(j->segments != NULL && j->order != NULL);
+    }
+    if (slot == j->slot_count)
+        j->slot_count++;
+    j->segments[slot] = (struct segment){.id = id,
+                                         .fd = fd,
+                                         .used = SEGMENT_HEADER_BYTES,
+                                         .exists = true,
+                                         .spare = true,
+                                         .oldest_noted = UINT64_MAX};
+    return slot;
+}
+
+static int by_id(const void *a, const void *b, void *ctx)
+{
+    const struct segment *segments = ctx;
+    uint32_t x = segments[*(const uint16_t *)a].id, y = segments[*(const uint16_t *)b].id;
+    return x < y ? -1 : x > y;
+}
+
+void journal_order_rebuild(struct journal *j)
+{
+    j->order_len = 0;
+    j->spare_count = 0;
+    for (uint16_t slot = 0; slot < j->slot_count; slot++)
+        if (j->segments[slot].exists) {
+            j->order[j->order_len++] = slot;
+            j->spare_count += j->segments[slot].spare;
+        }
+    qsort_r(j->order, j->order_len, sizeof j->order[0], by_id, j->segments);
+}
+
+void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, uint64_t generation,
+                      struct buf *out)
+{
+    struct manifest m = {.generation = generation,
+                         .next_sequence = j->next_sequence,
+                         .segment_bytes = j->segment_bytes,
+                         .ids = malloc((j->order_len + 1) * sizeof(uint32_t))};
+    CHECK(m.ids != NULL);
+    memcpy(m.store, j->store, STORE_ID_BYTES);
+    for (uint32_t i = 0; i < j->order_len; i++)
+        if (j->segments[j->order[i]].id != without)
+            m.ids[m.count++] = j->segments[j->order[i]].id;
+    if (with != 0)
+        m.ids[m.count++] = with;
+    buf_clear(out);
+    manifest_write(&m, out);
+    manifest_release(&m);
+}
+
+void journal_dead(struct journal *j, const struct error *error)
+{
+    if (j->failed)
+        return;
+    j->failed = true;
+    j->why = *error;
+    if (j->config.on_failed != NULL)
+        j->config.on_failed(j->config.ctx, error);
+}
+
+// --- space ---
+
+static uint64_t capacity(const struct journal *j)
+{
+    return j->segment_bytes - SEGMENT_HEADER_BYTES - RECORD_HEADER_BYTES; // the latter for RECORD_END
+}
+
+static uint64_t slack(const struct journal *j)
+{
+    return capacity(j) / 4; // so that compaction can always begin
+}
+
+static uint64_t current_free(const struct journal *j)
+{
+    const struct segment *s = &j->segments[j->current];
+    return s->full ? 0 : j->segment_bytes - RECORD_HEADER_BYTES - s->used;
+}
+
+static uint64_t free_bytes(const struct journal *j)
+{
+    return current_free(j) + j->spare_count * capacity(j);
+}
+
+static uint32_t spares_wanted(const struct journal *j)
+{
+    uint64_t want = 1 + (j->reserve_bytes + slack(j)) / capacity(j);
+    return want < SEGMENTS_MAX ? (uint32_t)want : SEGMENTS_MAX;
+}
+
+static bool tombstone_holds(const struct journal *j, const struct segment *s, uint64_t oldest)
+{
+    for (uint32_t i = 0; i < j->order_len; i++) {
+        const struct segment *older = &j->segments[j->order[i]];
+        if (older->id >= s->id)
+            break;
+        if (older->last_sequence >= oldest)
+            return true;
+    }
+    return false;
+}
+
+bool journal_tombstone_needed(const struct journal *j, uint16_t segment, uint64_t oldest_sequence)
+{
+    return tombstone_holds(j, &j->segments[segment], oldest_sequence);
+}
+
+static bool removable(const struct journal *j, const struct segment *s)
+{
+    return s->exists && s->full && !s->removing && s->live == 0 &&
+           s->dead_at <= j->durable_sequence &&
+           !(s->noted && tombstone_holds(j, s, s->oldest_noted));
+}
+
+static void spare_start(struct journal *j)
+{
+    struct job *job = &j->change_job;
+    job->kind = JOB_SPARE;
+    job->segment = j->next_id++;
+    job->generation = j->generation + 1;
+    journal_manifest(j, 0, job->segment, job->generation, &job->manifest);
+    journal_committer_submit(j, job);
+}
+
+static bool removal_start(struct journal *j)
+{
+    for (uint32_t i = 0; i < j->order_len; i++) {
+        struct segment *s = &j->segments[j->order[i]];
+        if (!removable(j, s))
+            continue;
+        struct job *job = &j->change_job;
+        s->removing = true;
+        job->kind = JOB_REMOVE;
+        job->segment = s->id;
+        job->generation = j->generation + 1;
+        journal_manifest(j, s->id, 0, job->generation, &job->manifest);
+        journal_committer_submit(j, job);
+        return true;
+    }
+    return false;
+}
+
+// Starts at most one change of the set of segments (all that are due when synchronous).
+static void maintain(struct journal *j)
+{
+    while (!j->failed && !j->change_job.queued) {
+        if (!j->full && j->spare_count < spares_wanted(j) && j->order_len < SEGMENTS_MAX) {
+            spare_start(j);
+        } else if (!j->check_dead || !removal_start(j)) {
+            j->check_dead = false;
+            return;
+        }
+    }
+}
+
+void journal_retry_space(struct journal *j)
+{
+    j->full = false;
+    maintain(j);
+}
+
+// --- append ---
+
+static struct chunk *chunk_add(struct batch *b, const struct segment *s)
+{
+    if (b->count == b->cap) {
+        b->cap = b->cap == 0 ? 2 : b->cap * 2;
+        b->chunks = realloc(b->chunks, b->cap * sizeof b->chunks[0]);
+        CHECK(b->chunks != NULL);
+        for (size_t i = b->count; i < b->cap; i++)
+            b->chunks[i] = (struct chunk){0};
+    }
+    struct chunk *c = &b->chunks[b->count++];
+    c->fd = s->fd;
+    c->at = s->used;
+    buf_clear(&c->data);
+    return c;
+}
+
+static void put(struct journal *j, uint8_t type, const struct span *parts, size_t count,
+                struct record *r)
+{
+    struct segment *s = &j->segments[j->current];
+    struct batch *b = &j->filling;
+    struct chunk *c = b->count > 0 ? &b->chunks[b->count - 1] : NULL;
+    if (c == NULL || c->fd != s->fd)
+        c = chunk_add(b, s);
+    *r = (struct record){.sequence = j->next_sequence++,
+                         .segment = s->id,
+                         .at = s->used,
+                         .commit_at = c->at,
+                         .type = type};
+    record_write(r, parts, count, &c->data);
+    s->used += r->bytes;
+    s->last_sequence = r->sequence;
+    if (s->first_sequence == 0)
+        s->first_sequence = r->sequence;
+    b->last_sequence = r->sequence;
+    b->bytes += r->bytes;
+}
+
+// Ends the current segment and goes on in the oldest spare.
+static void rotate(struct journal *j)
+{
+    struct record end;
+    struct segment *s = &j->segments[j->current];
+    if (!s->full) {
+        put(j, RECORD_END, NULL, 0, &end);
+        s->full = true;
+        s->dead_at = end.sequence;
+        j->check_dead = j->check_victim = true;
+    }
+    for (uint32_t i = 0; i < j->order_len; i++) {
+        struct segment *next = &j->segments[j->order[i]];
+        if (!next->spare)
+            continue;
+        next->spare = false;
+        j->spare_count--;
+        j->current = j->order[i];
+        return;
+    }
+    CHECK(false);
+}
+
+static enum err room_for(struct journal *j, enum journal_class class, uint32_t bytes,
+                         struct error *error)
+{
+    bool fits = current_free(j) >= bytes;
+    uint64_t keep = class == JOURNAL_DELETE  ? 0
+                    : class == JOURNAL_STATE ? j->reserve_bytes
+                                             : j->reserve_bytes + slack(j);
+    uint64_t have = fits ? free_bytes(j) : j->spare_count * capacity(j);
+    if (have >= keep + bytes)
+        return OK;
+    if (j->full || j->order_len == SEGMENTS_MAX)
+        return fail(error, ERR_FULL, 0, "no space for the journal in '%s' (%s): free some disk space",
+                    j->dir, j->full ? j->why.msg : "it has its largest number of segments");
+    return fail(error, ERR_BUSY, 0, "the journal is making space, try again");
+}
+
+enum err journal_append(struct journal *j, enum journal_class class, uint8_t type,
+                        const struct span *parts, size_t count, struct journal_record *out,
+                        struct error *error)
+{
+    size_t payload = 0;
+    if (j->failed)
+        return fail(error, ERR_IO, 0, "the journal has failed: %s", j->why.msg);
+    for (size_t i = 0; i < count; i++)
+        payload += parts[i].len;
+    uint32_t bytes = record_bytes(payload);
+    CHECK(type != RECORD_END && bytes <= capacity(j));
+    if (j->spare_count < spares_wanted(j))
+        maintain(j);
+    TRY(room_for(j, class, bytes, error));
+    if (current_free(j) < bytes)
+        rotate(j);
+    struct record r;
+    put(j, type, parts, count, &r);
+    *out = (struct journal_record){
+        .type = type,
+        .sequence = r.sequence,
+        .place = {.at8 = r.at / RECORD_ALIGN, .bytes = r.bytes, .segment = j->current},
+    };
+    return OK;
+}
+
+// --- commit ---
+
+void journal_flush(struct journal *j)
+{
+    if (j->failed)
+        return;
+    struct job *job = &j->commit_job;
+    if (!job->queued && j->filling.count > 0) {
+        struct batch empty = job->batch;
+        job->kind = JOB_COMMIT;
+        job->batch = j->filling;
+        empty.count = 0;
+        empty.bytes = 0;
+        j->filling = empty;
+        journal_committer_submit(j, job);
+    }
+    maintain(j);
+}
+
+static void collect_commit(struct journal *j, struct job *job)
+{
+    struct batch *b = &job->batch;
+    j->commits++;
+    j->synced_bytes += b->bytes;
+    j->last_sync_us = job->took_us;
+    j->durable_sequence = b->last_sequence;
+    for (size_t i = 0; i < b->count; i++)
+        if (b->chunks[i].data.cap > BATCH_KEEP_BYTES)
+            buf_release(&b->chunks[i].data);
+    if (j->on_sync != NULL)
+        j->on_sync(j->on_sync_ctx, job->took_us);
+    if (j->config.on_durable != NULL)
+        j->config.on_durable(j->config.ctx, j->durable_sequence);
+    if (j->threaded)
+        journal_flush(j); // what came in meanwhile
+}
+
+static void collect_spare(struct journal *j, struct job *job)
+{
+    if (job->err != OK) {
+        j->full = true;
+        j->why = job->error;
+        return;
+    }
+    j->generation = job->generation;
+    journal_slot_add(j, job->segment, job->fd);
+    journal_order_rebuild(j);
+}
+
+static void collect_removal(struct journal *j, struct job *job)
+{
+    j->generation = job->generation;
+    for (uint16_t slot = 0; slot < j->slot_count; slot++) {
+        struct segment *s = &j->segments[slot];
+        if (!s->exists || s->id != job->segment)
+            continue;
+        j->io->close(j->io->ctx, s->fd);
+        *s = (struct segment){.fd = -1};
+    }
+    journal_order_rebuild(j);
+    j->check_dead = true; // others may have waited for this one
+    j->full = false;      // there is space again
+}
+
+void journal_collect(struct journal *j, struct job *job)
+{
+    job->queued = false;
+    if (j->failed)
+        return;
+    if (job->err != OK && job->fatal) {
+        journal_dead(j, &job->error);
+        return;
+    }
+    if (job->kind == JOB_COMMIT) {
+        collect_commit(j, job);
+        return;
+    }
+    if (job->kind == JOB_SPARE)
+        collect_spare(j, job);
+    else
+        collect_removal(j, job);
+    if (j->threaded)
+        maintain(j);
+}
+
+// --- what matters ---
+
+void journal_count(struct journal *j, uint16_t segment, int records, int64_t bytes)
+{
+    struct segment *s = &j->segments[segment];
+    CHECK(s->exists && (records >= 0 || s->live >= (uint64_t)-records));
+    s->live += (uint64_t)(int64_t)records;
+    s->live_bytes += bytes;
+    j->live_bytes += bytes;
+    if (bytes < 0 && (j->died_bytes -= bytes) > j->segment_bytes / 4) {
+        j->died_bytes = 0;
+        j->check_victim = true;
+    }
+    if (s->live == 0 && s->full) {
+        s->dead_at = j->next_sequence - 1;
+        j->check_dead = true;
+    }
+}
+
+void journal_tombstone(struct journal *j, uint16_t segment, uint64_t oldest_sequence, bool movable)
+{
+    struct segment *s = &j->segments[segment];
+    s->noted = true;
+    if (!movable)
+        s->pinned = true;
+    if (oldest_sequence < s->oldest_noted)
+        s->oldest_noted = oldest_sequence;
+}
+
+void journal_reserve(struct journal *j, uint64_t bytes)
+{
+    j->reserve_bytes = bytes;
+}
+
+// --- reading ---
+
+enum err journal_read(struct journal *j, struct journal_place place, struct buf *buf,
+                      struct span *payload, struct error *error)
+{
+    const struct segment *s = &j->segments[place.segment];
+    struct record r;
+    uint32_t at = place.at8 * RECORD_ALIGN;
+    CHECK(s->exists);
+    buf_clear(buf);
+    buf_reserve(buf, place.bytes);
+    TRY(journal_read_at(j, s->fd, buf->data, place.bytes, at, "journal segment", error));
+    buf->len = place.bytes;
+    if (record_read(buf->data, place.bytes, s->id, at, &r) != RECORD_GOOD)
+        return fail(error, ERR_CORRUPT, 0,
+                    "the record at offset %u of '%s/%08x.seg' is damaged: the disk did not keep what was "
+                    "written",
+                    at, j->dir, s->id);
+    *payload = r.payload;
+    return OK;
+}
+
+void journal_moved(struct journal *j, uint16_t segment)
+{
+    struct segment *s = &j->segments[segment];
+    s->noted = s->pinned = false;
+    s->oldest_noted = UINT64_MAX;
+    s->dead_at = j->next_sequence - 1; // the copies must be durable before it goes
+    j->check_dead = true;
+}
+
+// The full segment with the least in it that can be moved.
+static struct segment *emptiest(struct journal *j, uint16_t *slot)
+{
+    struct segment *best = NULL;
+    for (uint32_t i = 0; i < j->order_len; i++) {
+        struct segment *s = &j->segments[j->order[i]];
+        if (!s->full || s->removing || (s->live == 0 && !s->noted))
+            continue; // not ready, or goes by itself
+        if (s->pinned && tombstone_holds(j, s, s->oldest_noted))
+            continue;
+        if (best == NULL || s->live_bytes < best->live_bytes) {
+            best = s;
+            *slot = j->order[i];
+        }
+    }
+    return best;
+}
+
+bool journal_victim(struct journal *j, uint16_t *segment)
+{
+    enum { SEGMENTS_SPARED = 4 };
+    if (j->failed || !(j->check_victim || j->full))
+        return false;
+    uint64_t full = 0, live = j->live_bytes > 0 ? (uint64_t)j->live_bytes : 0;
+    for (uint32_t i = 0; i < j->order_len; i++)
+        full += j->segments[j->order[i]].full;
+    bool much_garbage =
+        full > SEGMENTS_SPARED && (full - SEGMENTS_SPARED) * j->segment_bytes > 2 * live;
+    const struct segment *best = much_garbage || j->full ? emptiest(j, segment) : NULL;
+    uint64_t bytes = best != NULL && best->live_bytes > 0 ? (uint64_t)best->live_bytes : 0;
+    if (best != NULL && bytes < capacity(j) / 4 * 3 &&
+        free_bytes(j) > j->reserve_bytes + bytes + slack(j) / 2)
+        return true;
+    j->check_victim = false;
+    return false;
+}
+
+enum err journal_scan(struct journal *j, uint16_t segment, uint32_t *at, size_t max_bytes,
+                      journal_record_fn *fn, void *ctx, bool *done, struct error *error)
+{
+    const struct segment s = j->segments[segment];
+    AUTO_BUF struct buf buf = {0};
+    if (*at == 0)
+        *at = SEGMENT_HEADER_BYTES;
+    size_t want = s.used - *at;
+    if (want > max_bytes)
+        want = max_bytes;
+    buf_reserve(&buf, want);
+    TRY(journal_read_at(j, s.fd, buf.data, want, *at, "journal segment", error));
+    uint32_t start = *at;
+    *done = false;
+    while (*at < s.used) {
+        struct record r;
+        size_t have = want - (*at - start);
+        enum record_state state = record_read(buf.data + (*at - start), have, s.id, *at, &r);
+        if (state != RECORD_GOOD) {
+            if (*at > start)
+                return OK; // the rest of it comes with the next call
+            if (want == s.used - start)
+                return fail(error, ERR_CORRUPT, 0,
+                            "the record at offset %u of '%s/%08x.seg' is damaged", *at, j->dir, s.id);
+            // one record larger than max_bytes
+            return journal_scan(j, segment, at, s.used - start, fn, ctx, done, error);
+        }
+        *at += r.bytes;
+        if (r.type == RECORD_END)
+            break;
+        struct journal_record out = {
+            .type = r.type,
+            .sequence = r.sequence,
+            .place = {.at8 = r.at / RECORD_ALIGN, .bytes = r.bytes, .segment = segment},
+            .payload = r.payload};
+        TRY(fn(ctx, &out, error));
+    }
+    *done = *at >= s.used;
+    return OK;
+}
+
+// --- life ---
+
+enum err journal_open(const struct journal_config *config, struct journal **out,
+                      struct error *error)
+{
+    struct journal *j = calloc(1, sizeof *j);
+    CHECK(j != NULL);
+    j->config = *config;
+    j->io = config->io != NULL ? config->io : &journal_io_posix;
+    j->manifest_fd = j->event_fd = -1;
+    j->segment_bytes = config->segment_bytes != 0 ? config->segment_bytes : JOURNAL_SEGMENT_BYTES;
+    CHECK(j->segment_bytes % RECORD_ALIGN == 0 && j->segment_bytes >= 4096);
+    enum err err = OK;
+    if (snprintf(j->dir, sizeof j->dir, "%s", config->dir) >= (int)sizeof j->dir - 16)
+        err = fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
+    if (err == OK)
+        err = journal_recover(j, error);
+    if (err == OK) {
+        maintain(j); // the first spare, before anything is asked for
+        err = journal_committer_start(j, error);
+    }
+    if (err != OK) {
+        journal_close(j);
+        return err;
+    }
+    *out = j;
+    return OK;
+}
+
+static void batch_free(struct batch *b)
+{
+    for (size_t i = 0; i < b->cap; i++)
+        buf_release(&b->chunks[i].data);
+    free(b->chunks);
+}
+
+void journal_close(struct journal *j)
+{
+    if (j == NULL)
+        return;
+    journal_committer_stop(j);
+    for (uint16_t i = 0; i < j->slot_count; i++)
+        if (j->segments[i].exists)
+            j->io->close(j->io->ctx, j->segments[i].fd);
+    if (j->manifest_fd >= 0)
+        j->io->close(j->io->ctx, j->manifest_fd);
+    batch_free(&j->filling);
+    batch_free(&j->commit_job.batch);
+    buf_release(&j->change_job.manifest);
+    free(j->segments);
+    free(j->order);
+    free(j);
+}
+
+uint64_t journal_next_sequence(const struct journal *j)
+{
+    return j->next_sequence;
+}
+
+uint64_t journal_durable(const struct journal *j)
+{
+    return j->durable_sequence;
+}
+
+bool journal_failed(const struct journal *j)
+{
+    return j->failed;
+}
+
+const uint8_t *journal_store_id(const struct journal *j)
+{
+    return j->store;
+}
+
+void journal_on_sync(struct journal *j, void (*fn)(void *ctx, int64_t us), void *ctx)
+{
+    j->on_sync = fn;
+    j->on_sync_ctx = ctx;
+}
+
+void journal_stats(const struct journal *j, struct journal_stats *out)
+{
+    *out = (struct journal_stats){
+        .segments = j->order_len,
+        .spares = j->spare_count,
+        .disk_bytes = (uint64_t)j->order_len * j->segment_bytes + MANIFEST_FILE_BYTES,
+        .live_bytes = j->live_bytes > 0 ? (uint64_t)j->live_bytes : 0,
+        .free_bytes = free_bytes(j),
+        .reserve_bytes = j->reserve_bytes,
+        .commits = j->commits,
+        .synced_bytes = j->synced_bytes,
+        .last_sync_us = j->last_sync_us,
+        .full = j->full,
+        .cut_bytes = j->cut_bytes,
+    };
+}

@@ -1,0 +1,46 @@
+// One request being served: what the actions get and give. No sockets here, so that tests call actions directly.
+#pragma once
+
+#include "sqs/queue.h"
+#include "sqs/reply.h"
+
+#define SQS_ACCOUNT "000000000000"
+
+struct sqs_call {
+    struct queues *queues;
+    struct arena *arena;    // of the request
+    struct sqs_request in;
+    int64_t now_ms;         // store time
+    bool json;              // the protocol
+    struct span host;       // of the queue URLs in replies: the request's Host header
+    struct span path_queue; // name in the request's path /ACCOUNT/NAME; no data: none
+    const char *region;     // of the signature, for ARNs
+    const char *sender;     // SenderId of messages
+    struct span trace;      // X-Amzn-Trace-Id header
+
+    struct reply out;
+    struct fault fault;
+    uint64_t wait_for; // the reply may be sent when this is durable; 0: at once
+    int wait_s;        // ReceiveMessage found nothing and may wait so long on `queue`; 0: reply
+    struct queue *queue;
+    // ReceiveMessage, checked and ready to be tried again
+    size_t receive_max;
+    int receive_visibility_s;
+};
+
+// Runs c->in.action: the reply is in c->out, or SQS_OK is not returned and c->fault says why.
+enum sqs_code sqs_call_run(struct sqs_call *c);
+// A waiting receive: tries again; *count messages were received and written to c->out (0: nothing was written).
+enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count);
+
+// --- shared by the actions ---
+enum sqs_code call_queue(struct sqs_call *c); // finds c->queue by QueueUrl, or by the path
+void call_wait_for(struct sqs_call *c, uint64_t sequence);
+void call_queue_url(struct sqs_call *c, const char *name, struct buf *out);
+void call_queue_arn(struct sqs_call *c, const char *name, struct buf *out);
+
+typedef enum sqs_code action_fn(struct sqs_call *c);
+action_fn action_create_queue, action_delete_queue, action_get_url, action_list_queues,
+    action_get_attributes, action_set_attributes, action_purge;
+action_fn action_send, action_send_batch, action_receive, action_delete_message,
+    action_delete_message_batch, action_change_visibility, action_change_visibility_batch;

@@ -1,0 +1,539 @@
+// Messages: sent, received, hidden, deleted, dead-lettered, expired; and who waits for them.
+#include "sqs/queue_internal.h"
+
+#include "base/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// --- where a message is ---
+
+// What the journal must keep for a message: its record, and the record with its latest state.
+void message_pin(struct queues *qs, const struct message *m, int sign)
+{
+    journal_count(qs->journal, m->body_segment, sign, sign * (int64_t)m->bytes);
+    if (m->state_segment != m->body_segment)
+        journal_count(qs->journal, m->state_segment, sign,
+                      sign * (int64_t)record_bytes(sizeof(struct stored_change)));
+}
+
+void queue_flag(struct queues *qs, struct queue *q)
+{
+    if (q->ready_flag)
+        return;
+    q->ready_flag = true;
+    q->next_ready = qs->ready;
+    qs->ready = q;
+}
+
+static uint64_t *counter_of(struct queue *q, enum where where)
+{
+    switch (where) {
+    case PENDING:
+        return &q->pending;
+    case DELAYED:
+        return &q->delayed;
+    case IN_FLIGHT:
+        return &q->in_flight;
+    default:
+        return &q->visible;
+    }
+}
+
+void message_place(struct queues *qs, int32_t slot, enum where where)
+{
+    struct message *m = message_at(qs, slot);
+    struct queue *q = qs->queues[m->queue];
+    m->where = (uint8_t)where;
+    ++*counter_of(q, where);
+    switch (where) {
+    case PENDING:
+        list_push(qs, &qs->pending, slot);
+        break;
+    case READY:
+        list_push(qs, &q->ready, slot);
+        queue_flag(qs, q);
+        break;
+    case RETURNED:
+        list_push(qs, &q->returned, slot);
+        queue_flag(qs, q);
+        break;
+    case DELAYED:
+    case IN_FLIGHT:
+        deadline_set(qs, slot, m->visible_ms);
+        break;
+    case FREE:
+        CHECK(false);
+    }
+}
+
+void message_unplace(struct queues *qs, int32_t slot)
+{
+    struct message *m = message_at(qs, slot);
+    struct queue *q = qs->queues[m->queue];
+    enum where where = (enum where)m->where;
+    --*counter_of(q, where);
+    if (where == PENDING)
+        list_remove(qs, &qs->pending, slot);
+    else if (where == READY)
+        list_remove(qs, &q->ready, slot);
+    else if (where == RETURNED)
+        list_remove(qs, &q->returned, slot);
+    else
+        deadline_cancel(qs, slot);
+}
+
+// Where a message goes that can be received again.
+static enum where place_back(const struct message *m)
+{
+    return m->receive_count > 0 && m->receive_count < RETURNS_TO_BACK ? RETURNED : READY;
+}
+
+void message_source_set(struct queues *qs, struct message *m, uint16_t source)
+{
+    uint16_t old = m->source;
+    if (old == source)
+        return;
+    m->source = source;
+    if (source != NO_QUEUE)
+        qs->queues[source]->sourced++;
+    if (old != NO_QUEUE) {
+        qs->queues[old]->sourced--;
+        queue_forget_if_unused(qs, qs->queues[old]);
+    }
+}
+
+void message_drop(struct queues *qs, int32_t slot)
+{
+    struct message *m = message_at(qs, slot);
+    struct queue *q = qs->queues[m->queue];
+    if (!qs->replaying)
+        message_unplace(qs, slot);
+    age_remove(qs, q, slot);
+    message_pin(qs, m, -1);
+    message_source_set(qs, m, NO_QUEUE);
+    message_free(qs, slot);
+}
+
+void message_state(const struct queues *qs, const struct message *m, struct stored_state *out)
+{
+    *out = (struct stored_state){
+        .queue = qs->queues[m->queue]->id,
+        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->id : 0,
+        .entered_ms = m->entered_ms,
+        .visible_ms = m->visible_ms,
+        .first_received_ms = m->first_received_ms,
+        .receive_count = m->receive_count,
+    };
+}
+
+// --- records ---
+
+static enum err state_append(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                             struct error *error)
+{
+    struct message *m = message_at(qs, slot);
+    struct stored_change change = {.id = m->id, .slot = (uint32_t)slot};
+    struct journal_record record;
+    message_state(qs, m, &change.state);
+    struct span part = {(const char *)&change, sizeof change};
+    TRY(journal_append(qs->journal, JOURNAL_STATE, STORED_STATE, &part, 1, &record, error));
+    message_pin(qs, m, -1);
+    m->state_segment = record.place.segment;
+    message_pin(qs, m, 1);
+    if (wait_for != NULL)
+        *wait_for = record.sequence;
+    return OK;
+}
+
+static enum err delete_append(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                              struct error *error)
+{
+    const struct message *m = message_at(qs, slot);
+    struct stored_delete gone = {.id = m->id, .slot = (uint32_t)slot};
+    struct journal_record record;
+    struct span part = {(const char *)&gone, sizeof gone};
+    TRY(journal_append(qs->journal, JOURNAL_DELETE, STORED_DELETE, &part, 1, &record, error));
+    journal_tombstone(qs->journal, record.place.segment, m->id, true);
+    message_drop(qs, slot);
+    if (wait_for != NULL)
+        *wait_for = record.sequence;
+    return OK;
+}
+
+// --- send ---
+
+static int64_t end_of(const struct queue *q, const struct message *m)
+{
+    return m->entered_ms + (int64_t)q->attributes.retention_s * 1000;
+}
+
+void queue_expiry_update(struct queues *qs, struct queue *q)
+{
+    if (q->age.head == NONE)
+        deadline_cancel(qs, DEADLINE_QUEUE + q->slot);
+    else
+        deadline_set(qs, DEADLINE_QUEUE + q->slot, end_of(q, message_at(qs, q->age.head)));
+}
+
+static void enter(struct queues *qs, struct queue *q, int32_t slot)
+{
+    age_insert(qs, q, slot);
+    if (q->deadline == 0)
+        queue_expiry_update(qs, q);
+}
+
+enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
+                         const struct message_in *in, uint64_t *wait_for, struct fault *f)
+{
+    struct error error;
+    int delay_s = in->delay_s >= 0 ? in->delay_s : q->attributes.delay_s;
+    int32_t slot = message_new(qs);
+    if (slot == NONE)
+        return fault(f, SQS_UNAVAILABLE, "There are %llu messages already, which is the limit.",
+                     (unsigned long long)qs->messages);
+    struct message *m = message_at(qs, slot);
+    m->queue = q->slot;
+    m->entered_ms = now_ms;
+    m->visible_ms = delay_s > 0 ? now_ms + (int64_t)delay_s * 1000 : 0;
+    struct stored_message fixed = {.sent_ms = now_ms,
+                                   .slot = (uint32_t)slot,
+                                   .body_bytes = (uint32_t)in->body.len,
+                                   .attributes_bytes = (uint32_t)in->attributes.len,
+                                   .attribute_count = in->attribute_count,
+                                   .sender_bytes = (uint16_t)in->sender.len,
+                                   .group_bytes = (uint16_t)in->group.len,
+                                   .dedup_bytes = (uint16_t)in->dedup.len,
+                                   .trace_bytes = (uint16_t)in->trace.len};
+    memcpy(fixed.message_id, in->message_id, MESSAGE_ID_BYTES);
+    message_state(qs, m, &fixed.state);
+    struct span parts[] = {{(const char *)&fixed, sizeof fixed}, in->sender, in->group, in->dedup,
+                           in->trace, in->attributes, in->body};
+    struct journal_record record;
+    if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &error) != OK) {
+        message_free(qs, slot);
+        return fault_of(f, &error);
+    }
+    m->id = record.sequence;
+    m->at8 = record.place.at8;
+    m->bytes = record.place.bytes;
+    m->body_segment = m->state_segment = record.place.segment;
+    message_pin(qs, m, 1);
+    enter(qs, q, slot);
+    message_place(qs, slot, PENDING);
+    qs->stats.sent++;
+    *wait_for = record.sequence;
+    return SQS_OK;
+}
+
+// --- receive ---
+
+// A message that has been received too often goes to the dead-letter queue. False: there is none.
+static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms)
+{
+    struct error error;
+    struct message *m = message_at(qs, slot);
+    struct queue *target = queue_find(qs, span_from(q->attributes.dead_letter_queue));
+    if (target == NULL || target == q || target->attributes.fifo != q->attributes.fifo)
+        return false;
+    struct message before = *m;
+    message_unplace(qs, slot);
+    age_remove(qs, q, slot);
+    m->queue = target->slot;
+    m->visible_ms = 0;
+    if (target->attributes.fifo)
+        m->entered_ms = now_ms; // standard queues keep the time of sending
+    message_source_set(qs, m, q->slot);
+    if (state_append(qs, slot, NULL, &error) != OK) {
+        // no space for the record: it stays where it is, and is received once more
+        message_source_set(qs, m, before.source);
+        m->queue = before.queue;
+        m->visible_ms = before.visible_ms;
+        m->entered_ms = before.entered_ms;
+        age_insert(qs, q, slot);
+        message_place(qs, slot, place_back(m));
+        return false;
+    }
+    enter(qs, target, slot);
+    message_place(qs, slot, READY);
+    qs->stats.dead_lettered++;
+    return true;
+}
+
+static void claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms, int visibility_s,
+                  struct received *out)
+{
+    struct error error;
+    struct message *m = message_at(qs, slot);
+    message_unplace(qs, slot);
+    m->receive_count++;
+    m->received_now = 1;
+    if (m->first_received_ms == 0)
+        m->first_received_ms = now_ms;
+    m->visible_ms = now_ms + (int64_t)visibility_s * 1000;
+    // Without space for the record the message is handed out all the same: what a full disk needs is deletes. If the
+    // process ends then, this receive is forgotten.
+    (void)!state_append(qs, slot, NULL, &error);
+    *out = (struct received){
+        .receipt = {.queue = q->id,
+                    .message = m->id,
+                    .boot = qs->boot,
+                    .received_at_ms = now_ms,
+                    .slot = (uint32_t)slot,
+                    .count = m->receive_count},
+        .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
+        .first_received_ms = m->first_received_ms,
+        .receive_count = m->receive_count,
+        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
+    };
+    qs->stats.received++;
+}
+
+enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
+                            int visibility_s, bool over_limit_is_error, struct received *out,
+                            size_t *count, struct fault *f)
+{
+    struct error error;
+    const struct queue_attributes *a = &q->attributes;
+    *count = 0;
+    if (visibility_s < 0)
+        visibility_s = a->visibility_s;
+    while (*count < max) {
+        int32_t slot = q->returned.head != NONE ? q->returned.head : q->ready.head;
+        if (slot == NONE)
+            break;
+        struct message *m = message_at(qs, slot);
+        if (end_of(q, m) <= now_ms && delete_append(qs, slot, NULL, &error) == OK) {
+            qs->stats.expired++;
+            continue;
+        }
+        if (a->max_receive_count > 0 && m->receive_count >= (uint32_t)a->max_receive_count &&
+            dead_letter(qs, q, slot, now_ms))
+            continue;
+        if (q->in_flight + *count >= SQS_INFLIGHT_MAX) {
+            if (over_limit_is_error && *count == 0)
+                return fault(f, SQS_OVER_LIMIT,
+                             "The queue has %d messages in flight, which is the limit: delete some "
+                             "first.",
+                             SQS_INFLIGHT_MAX);
+            break;
+        }
+        claim(qs, q, slot, now_ms, visibility_s, &out[*count]);
+        ++*count;
+    }
+    // placed at the end, so that with a visibility timeout of 0 none is claimed twice
+    for (size_t i = 0; i < *count; i++) {
+        int32_t slot = (int32_t)out[i].receipt.slot;
+        message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : place_back(message_at(qs, slot)));
+    }
+    return SQS_OK;
+}
+
+enum err message_read(struct queues *qs, struct journal_place place, struct buf *buf,
+                      struct message_out *out, struct error *error)
+{
+    struct span payload;
+    TRY(journal_read(qs->journal, place, buf, &payload, error));
+    struct stored_message fixed;
+    if (payload.len < sizeof fixed)
+        return fail(error, ERR_CORRUPT, 0, "the record of a message is too short");
+    memcpy(&fixed, payload.data, sizeof fixed);
+    struct span *spans[] = {&out->sender, &out->group, &out->dedup, &out->trace, &out->attributes,
+                            &out->body};
+    size_t lens[] = {fixed.sender_bytes, fixed.group_bytes,      fixed.dedup_bytes,
+                     fixed.trace_bytes,  fixed.attributes_bytes, fixed.body_bytes};
+    size_t at = sizeof fixed;
+    for (int i = 0; i < 6; i++) {
+        if (lens[i] > payload.len - at)
+            return fail(error, ERR_CORRUPT, 0, "the lengths in the record of a message are wrong");
+        *spans[i] = (struct span){payload.data + at, lens[i]};
+        at += lens[i];
+    }
+    out->id = fixed.id;
+    out->sent_ms = fixed.sent_ms;
+    out->attribute_count = fixed.attribute_count;
+    memcpy(out->message_id, fixed.message_id, MESSAGE_ID_BYTES);
+    return OK;
+}
+
+// --- what a holder of a receipt may do ---
+
+void receipt_text(const struct queues *qs, const struct receipt *r, struct buf *out)
+{
+    receipt_encode(r, journal_store_id(qs->journal), out);
+}
+
+enum holding { NOT_A_RECEIPT, GONE, OUTDATED, HELD };
+
+// HELD: the handle is the latest of the message; *slot is where it is.
+static enum holding receipt_check(struct queues *qs, const struct queue *q, struct span handle,
+                                  struct receipt *r, int32_t *slot)
+{
+    if (!receipt_decode(handle, journal_store_id(qs->journal), r) || r->queue != q->id)
+        return NOT_A_RECEIPT;
+    const struct message *m = message_find(qs, r->slot, r->message);
+    if (m == NULL || m->queue != q->slot)
+        return GONE;
+    *slot = (int32_t)r->slot;
+    if (m->received_now)
+        return r->count == m->receive_count && r->boot == qs->boot ? HELD : OUTDATED;
+    // not received since the start; a crash may have forgotten the latest receives
+    return r->count >= m->receive_count ? HELD : OUTDATED;
+}
+
+static enum sqs_code not_a_receipt(struct span handle, struct fault *f)
+{
+    int shown = handle.len < 400 ? (int)handle.len : 400;
+    return fault(f, SQS_RECEIPT_HANDLE_INVALID,
+                 "The input receipt handle \"%.*s\" is not a valid receipt handle.", shown,
+                 handle.len > 0 ? handle.data : "");
+}
+
+enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t now_ms,
+                                   struct span handle, uint64_t *wait_for, struct fault *f)
+{
+    struct error error;
+    struct receipt r;
+    int32_t slot = NONE;
+    (void)now_ms;
+    switch (receipt_check(qs, q, handle, &r, &slot)) {
+    case NOT_A_RECEIPT:
+        return not_a_receipt(handle, f);
+    case GONE:
+    case OUTDATED:
+        // whoever deletes twice must not hear of it before the first one is durable
+        *wait_for = journal_next_sequence(qs->journal) - 1;
+        return SQS_OK;
+    case HELD:
+        break;
+    }
+    if (delete_append(qs, slot, wait_for, &error) != OK)
+        return fault_of(f, &error);
+    qs->stats.deleted++;
+    return SQS_OK;
+}
+
+enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_t now_ms,
+                                      struct span handle, int visibility_s, uint64_t *wait_for,
+                                      struct fault *f)
+{
+    struct error error;
+    struct receipt r;
+    int32_t slot = NONE;
+    enum holding holding = receipt_check(qs, q, handle, &r, &slot);
+    if (holding == NOT_A_RECEIPT)
+        return not_a_receipt(handle, f);
+    if (holding != HELD)
+        return fault_value(f, handle, "ReceiptHandle",
+                           "Message does not exist or is not available for visibility timeout "
+                           "change.");
+    struct message *m = message_at(qs, slot);
+    if (m->where != IN_FLIGHT)
+        return SQS_OK; // its time has passed: it can be received, and stays so
+    int64_t visible_ms = now_ms + (int64_t)visibility_s * 1000;
+    if (visible_ms > r.received_at_ms + SQS_VISIBILITY_S_MAX * 1000LL)
+        return fault(f, SQS_INVALID_PARAMETER,
+                     "Value %d for parameter VisibilityTimeout is invalid. Reason: Total "
+                     "VisibilityTimeout for the message is beyond the limit [43200 seconds].",
+                     visibility_s);
+    int64_t old_ms = m->visible_ms;
+    m->visible_ms = visible_ms;
+    if (state_append(qs, slot, wait_for, &error) != OK) {
+        m->visible_ms = old_ms;
+        return fault_of(f, &error);
+    }
+    message_unplace(qs, slot);
+    message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : place_back(m));
+    return SQS_OK;
+}
+
+// --- time ---
+
+// Removes what is older than its queue's retention period. The list is nearly in order; what stands behind a younger
+// one goes when it is asked for, or with that one.
+static int expire(struct queues *qs, struct queue *q, int64_t now_ms, int budget)
+{
+    struct error error;
+    while (budget > 0 && q->age.head != NONE) {
+        int32_t slot = q->age.head;
+        if (end_of(q, message_at(qs, slot)) > now_ms)
+            break;
+        if (delete_append(qs, slot, NULL, &error) != OK) {
+            deadline_set(qs, DEADLINE_QUEUE + q->slot, now_ms + 1000); // space may come back
+            return budget;
+        }
+        qs->stats.expired++;
+        budget--;
+    }
+    queue_expiry_update(qs, q);
+    return budget;
+}
+
+bool queues_tick(struct queues *qs, int64_t now_ms)
+{
+    int budget = TICK_MAX;
+    while (qs->heap_len > 0 && qs->heap[0].at_ms <= now_ms) {
+        if (budget-- <= 0)
+            return true;
+        int32_t id = qs->heap[0].id;
+        if (id >= DEADLINE_QUEUE) {
+            budget = expire(qs, qs->queues[id - DEADLINE_QUEUE], now_ms, budget);
+            continue;
+        }
+        struct message *m = message_at(qs, id);
+        bool was_delayed = m->where == DELAYED;
+        message_unplace(qs, id);
+        message_place(qs, id, was_delayed ? READY : place_back(m));
+    }
+    return false;
+}
+
+int64_t queues_next_deadline_ms(const struct queues *qs)
+{
+    return qs->heap_len > 0 ? qs->heap[0].at_ms : INT64_MAX;
+}
+
+// --- waiters ---
+
+void queue_wait(struct queue *q, struct waiter *w)
+{
+    w->queue = q;
+    w->next = NULL;
+    w->prev = q->waiters_last;
+    if (q->waiters_last != NULL)
+        q->waiters_last->next = w;
+    else
+        q->waiters = w;
+    q->waiters_last = w;
+    q->waiter_count++;
+}
+
+void queue_unwait(struct waiter *w)
+{
+    struct queue *q = w->queue;
+    if (q == NULL)
+        return;
+    if (w->prev != NULL)
+        w->prev->next = w->next;
+    else
+        q->waiters = w->next;
+    if (w->next != NULL)
+        w->next->prev = w->prev;
+    else
+        q->waiters_last = w->prev;
+    q->waiter_count--;
+    w->queue = NULL;
+    w->prev = w->next = NULL;
+}
+
+void queues_wake(struct queues *qs)
+{
+    while (qs->ready != NULL) {
+        struct queue *q = qs->ready;
+        qs->ready = q->next_ready;
+        q->ready_flag = false;
+        while (q->waiters != NULL && q->visible > 0)
+            if (!q->waiters->fn(q->waiters, false))
+                break;
+    }
+}

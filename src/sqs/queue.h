@@ -1,0 +1,144 @@
+// The queues: a state machine over the journal. Pure but for the journal: no clock, no randomness, no network; time
+// and random bytes are arguments, so that tests can simulate both.
+//
+// Time: `now_ms` everywhere is store time, made by queues_time() from the monotonic clock. It is the wall clock as of
+// the start, goes on with the monotonic clock, and never goes back, not across restarts either: a jump of the wall
+// clock neither releases nor freezes a message.
+//
+// What a call changes is in the next commit; *wait_for gets the record's sequence: the caller may answer its client
+// when queues_durable() has reached it (0: at once). A sent message can be received once it is durable.
+#pragma once
+
+#include "journal/journal.h"
+#include "sqs/attributes.h"
+#include "sqs/receipt.h"
+
+struct queues;
+struct queue;
+
+enum { MESSAGE_ID_BYTES = 16, BOOT_ID_BYTES = 16, QUEUE_TAGS_MAX = 50 };
+
+struct queues_config {
+    const char *dir;             // exists, ours alone
+    const struct journal_io *io; // NULL: the real one
+    uint32_t segment_bytes;      // 0: default
+    struct loop *loop;           // NULL: synchronous journal
+    uint8_t store_id[STORE_ID_BYTES]; // random; used for a new store
+    int64_t wall_ms, monotonic_ms;    // now
+    uint8_t boot_id[BOOT_ID_BYTES];   // of the running kernel; zeros: unknown
+    void *ctx;
+    void (*on_durable)(void *ctx, uint64_t sequence); // after the queues have taken note
+    void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
+};
+
+enum err queues_open(const struct queues_config *config, struct queues **out,
+                     struct error *error) MUST_CHECK;
+void queues_close(struct queues *qs); // NULL allowed; what was not committed is dropped
+
+int64_t queues_time(const struct queues *qs, int64_t monotonic_ms);
+struct journal *queues_journal(struct queues *qs);
+uint64_t queues_durable(const struct queues *qs);
+void queues_commit(struct queues *qs); // at the end of a turn
+
+// Deadlines: moves what is due by now (bounded work a call). True: more is due, call again.
+bool queues_tick(struct queues *qs, int64_t now_ms);
+int64_t queues_next_deadline_ms(const struct queues *qs); // INT64_MAX: none
+// Wakes waiters of queues that have something. Calls waiter functions: at the end of a turn only.
+void queues_wake(struct queues *qs);
+// A slice of compaction. True: more to do.
+bool queues_compact(struct queues *qs);
+
+// --- queues ---
+struct tag { // both terminated, owned
+    char *key, *value;
+};
+
+struct queue_info {
+    const char *name;
+    const struct queue_attributes *attributes;
+    int64_t created_ms, modified_ms;
+    uint64_t visible, in_flight, delayed; // delayed includes those not durable yet
+    const struct tag *tags;
+    size_t tag_count;
+    int64_t oldest_ms; // when its oldest message came; 0: empty
+    uint64_t waiters;
+};
+
+struct queue *queue_find(struct queues *qs, struct span name); // NULL: none
+void queue_info(struct queues *qs, const struct queue *q, struct queue_info *out);
+size_t queues_count(const struct queues *qs);
+// In the order of their names, those that begin with prefix; fn returns false to stop.
+void queues_each(struct queues *qs, struct span prefix, bool (*fn)(void *ctx, struct queue *q),
+                 void *ctx);
+
+// attributes and tags are taken (zeroed) on success. Name must be free and valid.
+enum sqs_code queue_create(struct queues *qs, int64_t now_ms, struct span name,
+                           struct queue_attributes *attributes, struct tag *tags, size_t tag_count,
+                           struct queue **out, uint64_t *wait_for, struct fault *f);
+enum sqs_code queue_set_attributes(struct queues *qs, struct queue *q, int64_t now_ms,
+                                   struct queue_attributes *attributes, uint64_t *wait_for,
+                                   struct fault *f); // taken on success
+enum sqs_code queue_set_tags(struct queues *qs, struct queue *q, struct tag *tags, size_t tag_count,
+                             uint64_t *wait_for, struct fault *f); // taken on success
+enum sqs_code queue_delete(struct queues *qs, struct queue *q, int64_t now_ms, uint64_t *wait_for,
+                           struct fault *f); // its waiters are woken to see it gone
+enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, uint64_t *wait_for,
+                          struct fault *f);
+
+// --- messages ---
+struct message_in { // all borrowed
+    uint8_t message_id[MESSAGE_ID_BYTES]; // random
+    struct span body, sender, group, dedup, trace;
+    struct span attributes; // encoded by message_attributes_encode
+    uint16_t attribute_count;
+    int delay_s; // -1: the queue's
+};
+enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
+                         const struct message_in *in, uint64_t *wait_for, struct fault *f);
+
+struct received {
+    struct receipt receipt;
+    struct journal_place place; // of the message's record, for message_read
+    int64_t first_received_ms;
+    uint32_t receive_count;
+    const char *source_queue; // name; NULL: did not come from another queue. Until the queue goes
+};
+// Claims up to max messages. visibility_s -1: the queue's. OverLimit only when over_limit_is_error.
+enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
+                            int visibility_s, bool over_limit_is_error, struct received *out,
+                            size_t *count, struct fault *f);
+
+struct message_out { // views buf
+    uint8_t message_id[MESSAGE_ID_BYTES];
+    int64_t sent_ms;
+    uint64_t id;
+    struct span body, sender, group, dedup, trace, attributes;
+    uint16_t attribute_count;
+};
+enum err message_read(struct queues *qs, struct journal_place place, struct buf *buf,
+                      struct message_out *out, struct error *error) MUST_CHECK;
+
+// Of a handle of this queue (others: ReceiptHandleIsInvalid). A message that is gone, or was received again since:
+// SQS_OK without effect.
+enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t now_ms,
+                                   struct span handle, uint64_t *wait_for, struct fault *f);
+enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_t now_ms,
+                                      struct span handle, int visibility_s, uint64_t *wait_for,
+                                      struct fault *f);
+void receipt_text(const struct queues *qs, const struct receipt *r, struct buf *out);
+
+// --- waiting receives ---
+struct waiter { // caller's storage, zero-initialised
+    struct waiter *prev, *next;
+    struct queue *queue; // NULL: not waiting
+    // Something may be there: true if fn received something; it has taken the waiter off (queue_unwait) and may have
+    // freed it. False: it waits on, in its place. gone: the queue was deleted, and the waiter is off already.
+    bool (*fn)(struct waiter *w, bool gone);
+};
+void queue_wait(struct queue *q, struct waiter *w);
+void queue_unwait(struct waiter *w); // not waiting: nothing happens
+
+struct queues_stats {
+    uint64_t messages, index_bytes, sent, received, deleted, dead_lettered, expired;
+};
+void queues_stats(const struct queues *qs, struct queues_stats *out);

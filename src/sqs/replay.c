@@ -1,0 +1,482 @@
+// From records to state: recovery, and compaction, which asks of each record whether it still matters.
+#include "sqs/queue_internal.h"
+
+#include "base/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static enum err take(struct span *rest, void *out, size_t bytes, struct error *error)
+{
+    if (rest->len < bytes)
+        return fail(error, ERR_CORRUPT, 0, "the record is too short");
+    memcpy(out, rest->data, bytes);
+    rest->data += bytes;
+    rest->len -= bytes;
+    return OK;
+}
+
+static enum err take_span(struct span *rest, struct span *out, size_t bytes, struct error *error)
+{
+    if (rest->len < bytes)
+        return fail(error, ERR_CORRUPT, 0, "the record is too short");
+    *out = (struct span){rest->data, bytes};
+    rest->data += bytes;
+    rest->len -= bytes;
+    return OK;
+}
+
+static enum err take_pair(struct span *rest, struct span *name, struct span *value,
+                          struct error *error)
+{
+    uint16_t name_bytes;
+    uint32_t value_bytes;
+    TRY(take(rest, &name_bytes, sizeof name_bytes, error));
+    TRY(take(rest, &value_bytes, sizeof value_bytes, error));
+    TRY(take_span(rest, name, name_bytes, error));
+    return take_span(rest, value, value_bytes, error);
+}
+
+// The queue with this id; one that is not known yet is told about by a later record (compaction moves them).
+static enum err queue_meet(struct queues *qs, uint64_t id, struct queue **out, struct error *error)
+{
+    *out = queue_by_id(qs, id);
+    if (*out == NULL)
+        *out = queue_add(qs, id);
+    return *out != NULL ? OK : fail(error, ERR_LIMIT, 0, "too many queues");
+}
+
+// --- queues ---
+
+static enum err replay_pairs(struct queue *q, const struct stored_queue *fixed, struct span rest,
+                             struct error *error)
+{
+    struct span name, value;
+    struct fault f;
+    struct queue_attributes a;
+    attributes_init(&a, false);
+    attributes_release(&q->attributes);
+    q->attributes = a;
+    for (int i = 0; i < fixed->attribute_count; i++) {
+        TRY(take_pair(&rest, &name, &value, error));
+        const struct attribute_spec *spec = attribute_find(name);
+        if (spec == NULL)
+            return fail(error, ERR_UNSUPPORTED, 0,
+                        "queue '%s' has attribute '%.*s', unknown to this smelt: use a newer one",
+                        q->name, (int)name.len, name.data);
+        if (attribute_set(&q->attributes, spec, value, &f) != SQS_OK)
+            return fail(error, ERR_CORRUPT, 0, "queue '%s': %.300s", q->name, f.message);
+    }
+    for (size_t i = 0; i < q->tag_count; i++) {
+        free(q->tags[i].key);
+        free(q->tags[i].value);
+    }
+    free(q->tags);
+    q->tag_count = 0;
+    q->tags = calloc((size_t)fixed->tag_count + 1, sizeof q->tags[0]);
+    CHECK(q->tags != NULL);
+    for (int i = 0; i < fixed->tag_count; i++) {
+        TRY(take_pair(&rest, &name, &value, error));
+        struct tag *tag = &q->tags[q->tag_count++];
+        tag->key = strndup(name.data, name.len);
+        tag->value = strndup(value.data, value.len);
+        CHECK(tag->key != NULL && tag->value != NULL);
+    }
+    return OK;
+}
+
+static enum err replay_queue(struct queues *qs, const struct journal_record *record,
+                             struct error *error)
+{
+    struct stored_queue fixed;
+    struct span rest = record->payload, name;
+    struct queue *q;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(take_span(&rest, &name, fixed.name_bytes, error));
+    if (name.len == 0 || name.len > QUEUE_NAME_MAX)
+        return fail(error, ERR_CORRUPT, 0, "a queue's name has %zu bytes", name.len);
+    TRY(queue_meet(qs, fixed.id != 0 ? fixed.id : record->sequence, &q, error));
+    if (!q->known)
+        queue_name_set(qs, q, name);
+    q->known = true;
+    q->created_ms = fixed.created_ms;
+    q->modified_ms = fixed.modified_ms;
+    TRY(replay_pairs(q, &fixed, rest, error));
+    if (q->record_sequence != 0)
+        journal_count(qs->journal, q->record.segment, -1, -(int64_t)q->record.bytes);
+    journal_count(qs->journal, record->place.segment, 1, record->place.bytes);
+    q->record = record->place;
+    q->record_sequence = record->sequence;
+    if ((fixed.flags & STORED_QUEUE_GONE) != 0 && !q->gone) {
+        q->gone = true;
+        queue_name_clear(qs, q);
+    }
+    if (q->gone)
+        queue_drop_messages(qs, q);
+    return OK;
+}
+
+// --- messages ---
+
+static enum err apply_state(struct queues *qs, int32_t slot, const struct stored_state *s,
+                            struct error *error)
+{
+    struct queue *q, *source = NULL;
+    struct message *m = message_at(qs, slot);
+    TRY(queue_meet(qs, s->queue, &q, error));
+    if (s->source_queue != 0)
+        TRY(queue_meet(qs, s->source_queue, &source, error));
+    if (m->queue != q->slot) {
+        age_remove(qs, qs->queues[m->queue], slot);
+        m->queue = q->slot;
+        m->entered_ms = s->entered_ms;
+        age_insert(qs, q, slot);
+    }
+    m->entered_ms = s->entered_ms;
+    m->visible_ms = s->visible_ms;
+    m->first_received_ms = s->first_received_ms;
+    m->receive_count = s->receive_count;
+    message_source_set(qs, m, source != NULL ? source->slot : NO_QUEUE);
+    return OK;
+}
+
+static enum err replay_message(struct queues *qs, const struct journal_record *record,
+                               struct error *error)
+{
+    struct stored_message fixed;
+    struct span rest = record->payload;
+    struct queue *q;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
+    struct message *m = message_find(qs, fixed.slot, id);
+    if (m == NULL) {
+        TRY(queue_meet(qs, fixed.state.queue, &q, error));
+        if (q->gone)
+            return OK;
+        TRY(message_new_at(qs, fixed.slot, error));
+        m = message_at(qs, (int32_t)fixed.slot);
+        m->id = id;
+        m->queue = q->slot;
+        m->entered_ms = fixed.state.entered_ms;
+        m->where = PENDING; // until queues_settle
+        age_insert(qs, q, (int32_t)fixed.slot);
+    } else {
+        message_pin(qs, m, -1); // moved by compaction: this copy counts now
+    }
+    m->at8 = record->place.at8;
+    m->bytes = record->place.bytes;
+    m->body_segment = m->state_segment = record->place.segment;
+    message_pin(qs, m, 1);
+    return apply_state(qs, (int32_t)fixed.slot, &fixed.state, error);
+}
+
+static enum err replay_change(struct queues *qs, const struct journal_record *record,
+                              struct error *error)
+{
+    struct stored_change change;
+    struct span rest = record->payload;
+    TRY(take(&rest, &change, sizeof change, error));
+    struct message *m = message_find(qs, change.slot, change.id);
+    if (m == NULL) // dead, or its record was moved behind this one and holds its state
+        return OK;
+    message_pin(qs, m, -1);
+    m->state_segment = record->place.segment;
+    message_pin(qs, m, 1);
+    TRY(apply_state(qs, (int32_t)change.slot, &change.state, error));
+    if (qs->queues[m->queue]->gone)
+        message_drop(qs, (int32_t)change.slot);
+    return OK;
+}
+
+static enum err replay_delete(struct queues *qs, const struct journal_record *record,
+                              struct error *error)
+{
+    struct stored_delete gone;
+    struct span rest = record->payload;
+    TRY(take(&rest, &gone, sizeof gone, error));
+    if (message_find(qs, gone.slot, gone.id) != NULL)
+        message_drop(qs, (int32_t)gone.slot);
+    journal_tombstone(qs->journal, record->place.segment, gone.id, true);
+    return OK;
+}
+
+static enum err replay_purge(struct queues *qs, const struct journal_record *record,
+                             struct error *error)
+{
+    struct stored_purge purge;
+    struct span rest = record->payload;
+    TRY(take(&rest, &purge, sizeof purge, error));
+    struct queue *q = queue_by_id(qs, purge.queue);
+    if (q != NULL)
+        queue_drop_messages(qs, q);
+    journal_tombstone(qs->journal, record->place.segment, purge.oldest, false);
+    return OK;
+}
+
+static enum err replay_boot(struct queues *qs, const struct journal_record *record,
+                            struct error *error)
+{
+    struct span rest = record->payload;
+    TRY(take(&rest, &qs->last_boot, sizeof qs->last_boot, error));
+    if (qs->booted)
+        journal_count(qs->journal, qs->boot_record.segment, -1, -(int64_t)qs->boot_record.bytes);
+    qs->boot_record = record->place;
+    qs->booted = true;
+    journal_count(qs->journal, record->place.segment, 1, record->place.bytes);
+    return OK;
+}
+
+enum err queues_replay(void *ctx, const struct journal_record *record, struct error *error)
+{
+    struct queues *qs = ctx;
+    switch (record->type) {
+    case STORED_BOOT:
+        return replay_boot(qs, record, error);
+    case STORED_QUEUE:
+        return replay_queue(qs, record, error);
+    case STORED_MESSAGE:
+        return replay_message(qs, record, error);
+    case STORED_STATE:
+        return replay_change(qs, record, error);
+    case STORED_DELETE:
+        return replay_delete(qs, record, error);
+    case STORED_PURGE:
+        return replay_purge(qs, record, error);
+    default:
+        return fail(error, ERR_UNSUPPORTED, 0,
+                    "the record has type %u, unknown to this smelt: use a newer one", record->type);
+    }
+}
+
+// --- after the last record ---
+
+struct ordered {
+    int64_t entered_ms;
+    uint64_t id;
+    int32_t slot;
+};
+
+static int by_age(const void *a, const void *b)
+{
+    const struct ordered *x = a, *y = b;
+    if (x->entered_ms != y->entered_ms)
+        return x->entered_ms < y->entered_ms ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Puts a queue's messages where they belong, in the order in which they entered it.
+static void settle_queue(struct queues *qs, struct queue *q, int64_t now_ms)
+{
+    size_t count = 0;
+    for (int32_t i = q->age.head; i != NONE; i = message_at(qs, i)->age_next)
+        count++;
+    struct ordered *all = malloc((count + 1) * sizeof all[0]);
+    CHECK(all != NULL);
+    bool sorted = true;
+    size_t n = 0;
+    for (int32_t i = q->age.head; i != NONE; i = message_at(qs, i)->age_next, n++) {
+        const struct message *m = message_at(qs, i);
+        all[n] = (struct ordered){m->entered_ms, m->id, i};
+        sorted = sorted && (n == 0 || by_age(&all[n - 1], &all[n]) <= 0);
+    }
+    if (!sorted)
+        qsort(all, count, sizeof all[0], by_age);
+    q->age = (struct mlist){NONE, NONE};
+    for (size_t i = 0; i < count; i++) {
+        struct message *m = message_at(qs, all[i].slot);
+        bool hidden = m->visible_ms > now_ms;
+        age_insert(qs, q, all[i].slot);
+        if (m->receive_count == 0)
+            message_place(qs, all[i].slot, hidden ? DELAYED : READY);
+        else
+            message_place(qs, all[i].slot,
+                          hidden                                 ? IN_FLIGHT
+                          : m->receive_count < RETURNS_TO_BACK ? RETURNED
+                                                                 : READY);
+    }
+    free(all);
+    queue_expiry_update(qs, q);
+}
+
+// The lists of free places, lowest first.
+static void settle_index(struct queues *qs)
+{
+    for (uint32_t i = 0; i < qs->chunk_count; i++) {
+        struct index_chunk *c = qs->chunks[i];
+        if (c == NULL)
+            continue;
+        c->free = NONE;
+        for (int32_t k = INDEX_CHUNK - 1; k >= 0; k--)
+            if (c->messages[k].where == FREE) {
+                c->messages[k].next = c->free;
+                c->free = (int32_t)(i * INDEX_CHUNK) + k;
+            }
+        if (c->used == 0 && i > 0) {
+            free(c);
+            qs->chunks[i] = NULL;
+        }
+    }
+}
+
+enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
+{
+    settle_index(qs);
+    qs->replaying = false;
+    for (uint32_t i = 0; i < qs->queue_slots; i++) {
+        struct queue *q = qs->queues[i];
+        if (q == NULL)
+            continue;
+        if (!q->known && (q->age.head != NONE || q->sourced > 0))
+            return fail(error, ERR_CORRUPT, 0,
+                        "the journal in '%s' has messages of queue %llu, but no record of that queue",
+                        qs->config.dir, (unsigned long long)q->id);
+        if (!q->known) { // deleted, and its record went with the last thing that it was needed for
+            queue_free(qs, q);
+            continue;
+        }
+        settle_queue(qs, q, now_ms);
+        queue_forget_if_unused(qs, q);
+    }
+    return OK;
+}
+
+// --- compaction ---
+
+static enum err move(struct queues *qs, const struct journal_record *record,
+                     const struct span *parts, size_t count, struct journal_record *out,
+                     struct error *error)
+{
+    return journal_append(qs->journal, JOURNAL_STATE, record->type, parts, count, out, error);
+}
+
+static enum err move_message(struct queues *qs, const struct journal_record *record,
+                             struct error *error)
+{
+    struct stored_message fixed;
+    struct span rest = record->payload;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
+    struct message *m = message_find(qs, fixed.slot, id);
+    if (m == NULL || m->body_segment != record->place.segment || m->at8 != record->place.at8)
+        return OK;
+    struct journal_record moved;
+    fixed.id = id;
+    message_state(qs, m, &fixed.state);
+    struct span parts[] = {{(const char *)&fixed, sizeof fixed}, rest};
+    TRY(move(qs, record, parts, 2, &moved, error));
+    message_pin(qs, m, -1);
+    m->at8 = moved.place.at8;
+    m->bytes = moved.place.bytes;
+    m->body_segment = m->state_segment = moved.place.segment;
+    message_pin(qs, m, 1);
+    return OK;
+}
+
+static enum err move_change(struct queues *qs, const struct journal_record *record,
+                            struct error *error)
+{
+    struct stored_change change;
+    struct span rest = record->payload;
+    TRY(take(&rest, &change, sizeof change, error));
+    struct message *m = message_find(qs, change.slot, change.id);
+    if (m == NULL || m->state_segment != record->place.segment ||
+        m->body_segment == record->place.segment)
+        return OK;
+    struct journal_record moved;
+    message_state(qs, m, &change.state);
+    struct span part = {(const char *)&change, sizeof change};
+    TRY(move(qs, record, &part, 1, &moved, error));
+    message_pin(qs, m, -1);
+    m->state_segment = moved.place.segment;
+    message_pin(qs, m, 1);
+    return OK;
+}
+
+static enum err move_delete(struct queues *qs, const struct journal_record *record,
+                            struct error *error)
+{
+    struct stored_delete gone;
+    struct span rest = record->payload;
+    struct journal_record moved;
+    TRY(take(&rest, &gone, sizeof gone, error));
+    if (!journal_tombstone_needed(qs->journal, record->place.segment, gone.id))
+        return OK;
+    TRY(move(qs, record, &record->payload, 1, &moved, error));
+    journal_tombstone(qs->journal, moved.place.segment, gone.id, true);
+    return OK;
+}
+
+static enum err move_queue(struct queues *qs, const struct journal_record *record,
+                           struct error *error)
+{
+    struct stored_queue fixed;
+    struct span rest = record->payload;
+    struct journal_record moved;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
+    struct queue *q = queue_by_id(qs, id);
+    if (q != NULL) {
+        if (q->record_sequence != record->sequence)
+            return OK;
+        return queue_append(qs, q, JOURNAL_STATE, NULL, error);
+    }
+    if ((fixed.flags & STORED_QUEUE_GONE) == 0 ||
+        !journal_tombstone_needed(qs->journal, record->place.segment, id))
+        return OK;
+    TRY(move(qs, record, &record->payload, 1, &moved, error));
+    journal_tombstone(qs->journal, moved.place.segment, id, true);
+    return OK;
+}
+
+static enum err move_boot(struct queues *qs, const struct journal_record *record,
+                          struct error *error)
+{
+    struct journal_record moved;
+    if (qs->boot_record.segment != record->place.segment ||
+        qs->boot_record.at8 != record->place.at8)
+        return OK;
+    TRY(move(qs, record, &record->payload, 1, &moved, error));
+    journal_count(qs->journal, qs->boot_record.segment, -1, -(int64_t)qs->boot_record.bytes);
+    qs->boot_record = moved.place;
+    journal_count(qs->journal, moved.place.segment, 1, moved.place.bytes);
+    return OK;
+}
+
+static enum err move_record(void *ctx, const struct journal_record *record, struct error *error)
+{
+    struct queues *qs = ctx;
+    switch (record->type) {
+    case STORED_BOOT:
+        return move_boot(qs, record, error);
+    case STORED_QUEUE:
+        return move_queue(qs, record, error);
+    case STORED_MESSAGE:
+        return move_message(qs, record, error);
+    case STORED_STATE:
+        return move_change(qs, record, error);
+    case STORED_DELETE:
+        return move_delete(qs, record, error);
+    default: // a purge: its segment is chosen only when nothing older is left
+        return OK;
+    }
+}
+
+bool queues_compact(struct queues *qs)
+{
+    struct error error;
+    bool done = false;
+    if (!qs->compacting) {
+        if (!journal_victim(qs->journal, &qs->victim))
+            return false;
+        qs->compacting = true;
+        qs->victim_at = 0;
+    }
+    enum err err = journal_scan(qs->journal, qs->victim, &qs->victim_at, COMPACT_SLICE_BYTES,
+                                move_record, qs, &done, &error);
+    // on an error the segment stays as it is; another attempt may come with the next victim
+    if (err == OK && done)
+        journal_moved(qs->journal, qs->victim);
+    if (err != OK || done)
+        qs->compacting = false;
+    return err == OK;
+}

@@ -1,0 +1,151 @@
+// What the role says of itself: /livez, /readyz, /metrics. Unsigned.
+#include "sqs/session.h"
+
+#include <string.h>
+
+static void on_sync(void *ctx, int64_t us)
+{
+    struct role *role = ctx;
+    metric_observe(role->metrics.sync_seconds, (double)us / 1e6);
+}
+
+void role_metrics_init(struct role *role)
+{
+    static const char *const labels[ACTION_COUNT] = {
+        [ACTION_CHANGE_VISIBILITY] = "action=\"ChangeMessageVisibility\"",
+        [ACTION_CHANGE_VISIBILITY_BATCH] = "action=\"ChangeMessageVisibilityBatch\"",
+        [ACTION_CREATE_QUEUE] = "action=\"CreateQueue\"",
+        [ACTION_DELETE_MESSAGE] = "action=\"DeleteMessage\"",
+        [ACTION_DELETE_MESSAGE_BATCH] = "action=\"DeleteMessageBatch\"",
+        [ACTION_DELETE_QUEUE] = "action=\"DeleteQueue\"",
+        [ACTION_GET_ATTRIBUTES] = "action=\"GetQueueAttributes\"",
+        [ACTION_GET_URL] = "action=\"GetQueueUrl\"",
+        [ACTION_LIST_QUEUES] = "action=\"ListQueues\"",
+        [ACTION_PURGE] = "action=\"PurgeQueue\"",
+        [ACTION_RECEIVE] = "action=\"ReceiveMessage\"",
+        [ACTION_SEND] = "action=\"SendMessage\"",
+        [ACTION_SEND_BATCH] = "action=\"SendMessageBatch\"",
+        [ACTION_SET_ATTRIBUTES] = "action=\"SetQueueAttributes\"",
+    };
+    struct role_metrics *m = &role->metrics;
+    for (int i = 0; i < ACTION_COUNT; i++)
+        m->requests[i] = metrics_counter(&m->all, "smelt_sqs_requests_total",
+                                         labels[i] != NULL ? labels[i] : "action=\"other\"",
+                                         "Requests by action");
+    m->faults = metrics_counter(&m->all, "smelt_sqs_faults_total", "", "Requests refused");
+    m->empty_receives = metrics_counter(&m->all, "smelt_sqs_empty_waits_total", "",
+                                        "Long polls that ended without a message");
+    m->request_seconds = metrics_histogram(&m->all, "smelt_sqs_request_seconds", "",
+                                           "From the request's head to its reply, waits included");
+    m->sync_seconds = metrics_histogram(&m->all, "smelt_sqs_sync_seconds", "",
+                                        "Write and fdatasync of a group commit");
+    journal_on_sync(queues_journal(role->queues), on_sync, role);
+}
+
+static void reply_plain(struct http_request *http, int status, struct buf *text)
+{
+    const struct http_header type = {SPAN("Content-Type"), SPAN("text/plain; version=0.0.4")};
+    http_reply_buf(http, status, &type, 1, text);
+}
+
+static void serve_ready(struct role *role, struct http_request *http)
+{
+    struct journal_stats stats;
+    AUTO_BUF struct buf text = {0};
+    bool ready = !role->failed && !role->draining;
+    journal_stats(queues_journal(role->queues), &stats);
+    if (role->failed)
+        buf_printf(&text, "not ready: %s\n", role->why.msg);
+    else if (role->draining)
+        buf_add_text(&text, "not ready: ending\n");
+    else if (stats.full)
+        buf_add_text(&text, "not ready: no disk space for new messages; free some\n");
+    else
+        buf_add_text(&text, "ready\n");
+    reply_plain(http, ready && !stats.full ? 200 : 503, &text);
+}
+
+enum { PER_QUEUE = 5 };
+
+struct per_queue {
+    struct role *role;
+    struct buf text[PER_QUEUE]; // one metric each, so that their lines stand together
+    int64_t now_ms;
+};
+
+static const char *const per_queue_names[PER_QUEUE] = {
+    "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed", "ApproximateAgeOfOldestMessage", "smelt_sqs_waiters"};
+
+static bool write_queue(void *ctx, struct queue *q)
+{
+    struct per_queue *p = ctx;
+    struct queue_info info;
+    queue_info(p->role->queues, q, &info);
+    int64_t age_s = info.oldest_ms > 0 ? (p->now_ms - info.oldest_ms) / 1000 : 0;
+    uint64_t values[PER_QUEUE] = {info.visible, info.in_flight, info.delayed, (uint64_t)age_s,
+                                  info.waiters};
+    for (int i = 0; i < PER_QUEUE; i++)
+        buf_printf(&p->text[i], "%s{queue=\"%s\"} %llu\n", per_queue_names[i], info.name,
+                   (unsigned long long)values[i]);
+    return true;
+}
+
+static void write_number(struct buf *out, const char *kind, const char *name, uint64_t value)
+{
+    buf_printf(out, "# TYPE %s %s\n%s %llu\n", name, kind, name, (unsigned long long)value);
+}
+
+static void serve_metrics(struct role *role, struct http_request *http)
+{
+    AUTO_BUF struct buf text = {0};
+    struct journal_stats j;
+    struct queues_stats q;
+    struct per_queue p = {.role = role,
+                          .now_ms = queues_time(role->queues, loop_now_ms(role->loop))};
+    journal_stats(queues_journal(role->queues), &j);
+    queues_stats(role->queues, &q);
+    metrics_write(&role->metrics.all, &text);
+    write_number(&text, "gauge", "smelt_sqs_messages", q.messages);
+    write_number(&text, "gauge", "smelt_sqs_index_bytes", q.index_bytes);
+    write_number(&text, "gauge", "smelt_sqs_queues", queues_count(role->queues));
+    write_number(&text, "gauge", "smelt_sqs_connections",
+                 (uint64_t)http_server_connections(role->server));
+    write_number(&text, "counter", "smelt_sqs_messages_sent_total", q.sent);
+    write_number(&text, "counter", "smelt_sqs_messages_received_total", q.received);
+    write_number(&text, "counter", "smelt_sqs_messages_deleted_total", q.deleted);
+    write_number(&text, "counter", "smelt_sqs_messages_dead_lettered_total", q.dead_lettered);
+    write_number(&text, "counter", "smelt_sqs_messages_expired_total", q.expired);
+    write_number(&text, "gauge", "smelt_sqs_journal_segments", j.segments);
+    write_number(&text, "gauge", "smelt_sqs_journal_disk_bytes", j.disk_bytes);
+    write_number(&text, "gauge", "smelt_sqs_journal_live_bytes", j.live_bytes);
+    write_number(&text, "gauge", "smelt_sqs_journal_full", j.full);
+    write_number(&text, "counter", "smelt_sqs_journal_commits_total", j.commits);
+    write_number(&text, "counter", "smelt_sqs_journal_synced_bytes_total", j.synced_bytes);
+    queues_each(role->queues, (struct span){NULL, 0}, write_queue, &p);
+    for (int i = 0; i < PER_QUEUE; i++) {
+        buf_printf(&text, "# TYPE %s gauge\n", per_queue_names[i]);
+        buf_add_span(&text, buf_view(&p.text[i]));
+        buf_release(&p.text[i]);
+    }
+    reply_plain(http, 200, &text);
+}
+
+bool role_status_serve(struct role *role, struct http_request *http)
+{
+    AUTO_BUF struct buf text = {0};
+    bool read = strcmp(http->method, "GET") == 0 || strcmp(http->method, "HEAD") == 0;
+    if (!read)
+        return false;
+    if (span_is(http->target_path, "/livez")) {
+        buf_add_text(&text, "alive\n");
+        reply_plain(http, 200, &text);
+    } else if (span_is(http->target_path, "/readyz")) {
+        serve_ready(role, http);
+    } else if (span_is(http->target_path, "/metrics")) {
+        serve_metrics(role, http);
+    } else {
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,81 @@
+// The payloads of the journal's records, as on disk. Layout: docs/journal.md. A change needs a new
+// JOURNAL_VERSION or a new type.
+#pragma once
+
+#include "base/buf.h"
+
+enum stored_type { // 1 is the journal's RECORD_END
+    STORED_BOOT = 2,
+    STORED_QUEUE = 3,
+    STORED_MESSAGE = 4,
+    STORED_STATE = 5,
+    STORED_DELETE = 6,
+    STORED_PURGE = 7,
+};
+
+struct stored_boot {
+    int64_t store_ms;     // store time at the start
+    int64_t wall_ms;      // wall clock then
+    int64_t monotonic_ms; // CLOCK_BOOTTIME then
+    uint8_t boot_id[16];
+};
+_Static_assert(sizeof(struct stored_boot) == 40, "on-disk size");
+
+// All of a message that changes. The latest record wins.
+struct stored_state {
+    uint64_t queue;        // id of the queue it is in
+    uint64_t source_queue; // id of the queue that it was dead-lettered from; 0: none
+    int64_t entered_ms;    // retention counts from here (store time)
+    int64_t visible_ms;    // hidden until then
+    int64_t first_received_ms; // 0: never received
+    uint32_t receive_count;
+    uint32_t zero;
+};
+_Static_assert(sizeof(struct stored_state) == 48, "on-disk size");
+
+struct stored_message { // followed by sender, group, dedup, trace, attributes, body
+    uint64_t id;        // sequence of the record that brought it; 0: this one
+    int64_t sent_ms;
+    uint8_t message_id[16];
+    struct stored_state state;
+    uint32_t slot; // place in the index
+    uint32_t body_bytes;
+    uint32_t attributes_bytes;
+    uint16_t attribute_count;
+    uint16_t sender_bytes, group_bytes, dedup_bytes, trace_bytes;
+    uint16_t zero;
+};
+_Static_assert(sizeof(struct stored_message) == 104, "on-disk size");
+
+struct stored_change { // STATE
+    uint64_t id;
+    uint32_t slot;
+    uint32_t zero;
+    struct stored_state state;
+};
+_Static_assert(sizeof(struct stored_change) == 64, "on-disk size");
+
+struct stored_delete {
+    uint64_t id;
+    uint32_t slot;
+    uint32_t zero;
+};
+_Static_assert(sizeof(struct stored_delete) == 16, "on-disk size");
+
+struct stored_purge {
+    uint64_t queue;
+    uint64_t oldest; // id of the oldest message that it removes
+};
+_Static_assert(sizeof(struct stored_purge) == 16, "on-disk size");
+
+enum { STORED_QUEUE_GONE = 1 }; // flag: deleted; name and attributes stay for those who came from it
+
+struct stored_queue { // followed by name, then pairs: name and value of attributes, then of tags,
+                      // each as uint16_t and uint32_t length and the bytes
+    uint64_t id;      // sequence of the record that created it; 0: this one
+    int64_t created_ms, modified_ms;
+    uint32_t flags;
+    uint16_t name_bytes, attribute_count, tag_count, zero;
+    uint32_t zero2;
+};
+_Static_assert(sizeof(struct stored_queue) == 40, "on-disk size");

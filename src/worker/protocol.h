@@ -1,0 +1,74 @@
+// What poller, zygote and children say to each other: packets on SOCK_SEQPACKET sockets, one packet
+// one message, all on one machine and of one build. Pictures go through shared memory.
+//
+//   poller ─ request ─▶ zygote   start a child on a slot (with two descriptors), kill one
+//   poller ◀─ report ── zygote   the model is loaded, or why not; a child died
+//   poller ─── job ───▶ child    "the picture is in lane 1"; two lanes, so the next one is there
+//   poller ◀─ answer ── child    ready; predictions as JSON, or an error
+//
+// A child has decoded foreign bytes: the poller checks every field of an answer.
+#pragma once
+
+#include "base/limits.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CHILD_LANES = 2 };
+
+// The slot's shared memory: this page, then CHILD_LANES pictures of IMAGE_BYTES_MAX. Written by the
+// poller only; a child maps it read-only. Pages that no picture touched cost nothing.
+struct slot_page {
+    atomic_int cancel[CHILD_LANES]; // not 0: the job in this lane is not wanted any more
+};
+#define SLOT_PAGE_BYTES ((size_t)4096)
+#define SLOT_BYTES (SLOT_PAGE_BYTES + (size_t)CHILD_LANES * IMAGE_BYTES_MAX)
+
+static inline size_t slot_lane_offset(uint32_t lane)
+{
+    return SLOT_PAGE_BYTES + lane * (size_t)IMAGE_BYTES_MAX;
+}
+
+enum zygote_request_kind { ZYGOTE_START, ZYGOTE_KILL };
+
+struct zygote_request {
+    uint32_t kind;
+    uint32_t slot; // < WORKER_CHILDREN_MAX
+};
+// ZYGOTE_START carries descriptors: the child's end of its socket, the slot's memory.
+enum { ZYGOTE_START_FDS = 2 };
+
+enum zygote_report_kind { ZYGOTE_READY, ZYGOTE_FAILED, ZYGOTE_DIED };
+
+struct zygote_report {
+    uint32_t kind;
+    uint32_t slot;
+    int32_t pid;
+    int32_t wait_status;      // ZYGOTE_DIED: of waitpid; -1: fork failed
+    char model[129];          // ZYGOTE_READY
+    char model_sha256[65];    // ZYGOTE_READY
+    char sentence[500];       // ZYGOTE_FAILED
+};
+
+struct child_job {
+    uint32_t lane;
+    uint32_t picture_bytes;
+    uint32_t timeout_ms; // from the moment the child begins it
+};
+
+enum child_answer_kind {
+    CHILD_READY,  // sandboxed, its memory is made: text lists the layers of the sandbox
+    CHILD_BROKEN, // it cannot work: err and the sentence in text; it ends
+    CHILD_DONE,   // a job: err OK and JSON in text, or err and a sentence
+};
+
+struct child_answer {
+    uint32_t kind;
+    uint32_t lane;
+    uint32_t err; // enum err
+    uint32_t text_bytes;
+    int64_t decode_us, infer_us;
+    char text[WORKER_ANSWER_BYTES_MAX]; // only text_bytes of it are sent
+};
+#define CHILD_ANSWER_HEAD_BYTES offsetof(struct child_answer, text)

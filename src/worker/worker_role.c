@@ -1,0 +1,183 @@
+#include "worker/worker_role.h"
+
+#include "base/log.h"
+#include "base/process.h"
+#include "http/server.h"
+#include "worker/poller.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct worker {
+    const struct worker_config *config;
+    struct loop *loop;
+    struct http_client *http;
+    struct aws_client *sqs, *s3;
+    struct poller *poller;
+    struct http_server *server;
+    struct watch lifeline;
+    int ready_fd;
+    int exit_code;
+};
+
+// --- admin port ---
+
+static enum http_body on_head(void *ctx, struct http_request *r)
+{
+    (void)ctx;
+    r->body_limit_bytes = 0;
+    return HTTP_BODY_BUFFER;
+}
+
+static void on_request(void *ctx, struct http_request *r)
+{
+    struct worker *w = ctx;
+    const struct http_header text = {SPAN("Content-Type"), SPAN("text/plain; version=0.0.4")};
+    AUTO_BUF struct buf body = {0};
+    int status = 200;
+    if (span_is(r->target_path, "/livez")) {
+        buf_add_text(&body, "ok\n");
+    } else if (span_is(r->target_path, "/readyz")) {
+        bool ready = poller_ready(w->poller, &body);
+        status = ready ? 200 : 503;
+        buf_add_text(&body, ready ? "ok\n" : "\n");
+    } else if (span_is(r->target_path, "/metrics")) {
+        poller_metrics(w->poller, &body);
+    } else {
+        status = 404;
+        buf_add_text(&body, "not here: /livez, /readyz, /metrics\n");
+    }
+    http_reply(r, status, &text, 1, buf_view(&body));
+}
+
+static void on_too_large(void *ctx, struct http_request *r)
+{
+    (void)ctx;
+    http_reply(r, 413, NULL, 0, SPAN("no body is wanted here\n"));
+}
+
+static void on_done(void *ctx, struct http_request *r)
+{
+    (void)ctx;
+    (void)r;
+}
+
+static enum err open_server(struct worker *w, struct error *error)
+{
+    if (w->config->listen == NULL)
+        return OK;
+    const struct http_server_config config = {.listen = w->config->listen, .connections_max = 64};
+    const struct http_handlers handlers = {.ctx = w, .on_head = on_head, .on_request = on_request,
+                                           .on_too_large = on_too_large, .on_done = on_done};
+    enum err err = http_server_new(w->loop, &config, &handlers, &w->server, error);
+    return err == OK ? OK : fail_context(error, err, "--worker-listen");
+}
+
+// --- events of the poller and of the system ---
+
+static void on_ready(void *ctx)
+{
+    struct worker *w = ctx;
+    int port = w->server != NULL ? http_server_port(w->server) : 0;
+    log_event(LOG_INFO, "ready", "pid=%d port=%d", (int)getpid(), port);
+    process_ready(w->ready_fd, port);
+    w->ready_fd = -1;
+}
+
+static void on_failed(void *ctx, const char *sentence)
+{
+    struct worker *w = ctx;
+    fprintf(stderr, "smelt: %s\n", sentence);
+    process_failed(w->ready_fd, sentence);
+    w->ready_fd = -1;
+    w->exit_code = 1;
+    loop_stop(w->loop);
+}
+
+static void on_drained(void *ctx)
+{
+    struct worker *w = ctx;
+    log_event(LOG_INFO, "drained", "pid=%d", (int)getpid());
+    loop_stop(w->loop);
+}
+
+static void on_signal(void *ctx, int signal)
+{
+    struct worker *w = ctx;
+    if (signal == SIGTERM || signal == SIGINT)
+        poller_drain(w->poller);
+}
+
+static void on_lifeline(void *ctx)
+{
+    struct worker *w = ctx;
+    loop_watch_remove(w->loop, &w->lifeline);
+    poller_drain(w->poller); // the supervisor is gone, the queue may well be there
+}
+
+// --- life ---
+
+static enum err open_clients(struct worker *w, struct error *error)
+{
+    const struct worker_config *c = w->config;
+    struct aws_client_config aws = {.loop = w->loop, .region = c->region, .attempts_max = 3};
+    const struct http_client_config http = {.ca_bundle = c->ca_bundle};
+    TRY(credentials_find(c->credentials_file, &aws.credentials, error));
+    TRY(http_client_new(w->loop, &http, &w->http, error));
+    aws.http = w->http;
+    aws.service = "sqs";
+    aws.endpoint = c->sqs_endpoint;
+    TRY(aws_client_new(&aws, &w->sqs, error));
+    aws.service = "s3";
+    aws.endpoint = c->s3_endpoint;
+    return aws_client_new(&aws, &w->s3, error);
+}
+
+static enum err open_poller(struct worker *w, struct error *error)
+{
+    const struct worker_config *c = w->config;
+    const struct poller_config poller = {
+        .loop = w->loop, .sqs = w->sqs, .s3 = w->s3, .queue = c->queue, .bucket = c->bucket,
+        .create = c->create, .max_receive_count = c->max_receive_count,
+        .visibility_s = c->visibility_s, .model = c->model, .search_path = c->search_path,
+        .children = c->children, .job_timeout_ms = c->job_timeout_s * 1000, .ctx = w,
+        .on_ready = on_ready, .on_failed = on_failed, .on_drained = on_drained};
+    return poller_new(&poller, &w->poller, error);
+}
+
+static enum err open_all(struct worker *w, struct error *error)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, 0};
+    TRY(loop_new(&w->loop, error));
+    TRY(loop_signals(w->loop, signals, on_signal, w, error)); // before libcurl's threads
+    TRY(open_clients(w, error));
+    TRY(open_poller(w, error));
+    TRY(open_server(w, error));
+    return process_lifeline(w->loop, &w->lifeline, w->config->lifeline_fd, on_lifeline, w, error);
+}
+
+static void close_all(struct worker *w)
+{
+    http_server_free(w->server);
+    poller_free(w->poller);
+    aws_client_free(w->sqs);
+    aws_client_free(w->s3);
+    http_client_free(w->http);
+    loop_free(w->loop);
+}
+
+int worker_run(const struct worker_config *config)
+{
+    struct worker w = {.config = config, .ready_fd = config->ready_fd};
+    struct error error = {0};
+    // each child: a socket and its memory; the rest for the clients
+    process_raise_file_limit(4 * config->children + 1024);
+    enum err err = open_all(&w, &error);
+    if (err == OK)
+        err = loop_run(w.loop, &error);
+    if (err != OK)
+        on_failed(&w, error.msg);
+    close_all(&w);
+    return w.exit_code;
+}

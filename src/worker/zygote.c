@@ -1,0 +1,195 @@
+#include "worker/zygote.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "worker/child.h"
+#include "worker/protocol.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct zygote {
+    int control_fd, signal_fd;
+    struct predictor *predictor;
+    struct sandbox *sandbox;
+    pid_t pids[WORKER_CHILDREN_MAX]; // by slot; 0: none
+};
+
+static void send_report(const struct zygote *z, const struct zygote_report *report)
+{
+    if (send(z->control_fd, report, sizeof *report, MSG_NOSIGNAL) != (ssize_t)sizeof *report)
+        _exit(0); // the poller is gone
+}
+
+// Keys and passwords in the environment are for the poller alone: a child must not find them in its
+// memory. What the zygote needs came as flags.
+static void forget_environment(void)
+{
+    for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
+        explicit_bzero(*variable, strlen(*variable));
+    clearenv();
+}
+
+// Children inherit these: nothing to read, nothing to print to but the log.
+static enum err null_standard_fds(struct error *error)
+{
+    AUTO_FD int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
+        return fail(error, ERR_IO, errno, "open /dev/null");
+    return OK;
+}
+
+// Ctrl-C and a supervisor's TERM reach the whole process group: the poller alone decides to drain.
+static enum err set_signals(struct zygote *z, struct error *error)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    z->signal_fd = -1;
+    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
+        z->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (z->signal_fd < 0)
+        return fail(error, ERR_IO, errno, "watch for dead children");
+    return OK;
+}
+
+static enum err load(struct zygote *z, const struct zygote_config *config, struct error *error)
+{
+    forget_environment();
+    TRY(null_standard_fds(error));
+    TRY(set_signals(z, error));
+    TRY(sandbox_new(&z->sandbox, error));
+    TRY(predictor_open(config->model, config->search_path, &z->predictor, error));
+    // once, here: it proves the model, and children inherit what the first run makes
+    TRY(predictor_prepare(z->predictor, error));
+    malloc_trim(0); // what loading needed and packing freed
+    return OK;
+}
+
+static void report_died(struct zygote *z, uint32_t slot, pid_t pid, int status)
+{
+    struct zygote_report report = {
+        .kind = ZYGOTE_DIED, .slot = slot, .pid = pid, .wait_status = status};
+    send_report(z, &report);
+}
+
+static void start_child(struct zygote *z, uint32_t slot, const int fds[ZYGOTE_START_FDS])
+{
+    CHECK(z->pids[slot] == 0);
+    pid_t self = getpid(), pid = fork();
+    if (pid == 0)
+        child_run(z->predictor, z->sandbox, fds[0], fds[1], self);
+    if (pid < 0)
+        report_died(z, slot, 0, -1);
+    else
+        z->pids[slot] = pid;
+}
+
+static void reap(struct zygote *z)
+{
+    struct signalfd_siginfo info;
+    while (read(z->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        continue;
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        for (uint32_t slot = 0; slot < WORKER_CHILDREN_MAX; slot++)
+            if (z->pids[slot] == pid) {
+                z->pids[slot] = 0;
+                report_died(z, slot, pid, status);
+                break;
+            }
+}
+
+// Descriptors of the packet into fds (-1 if there are none).
+static void take_fds(struct msghdr *message, int fds[ZYGOTE_START_FDS])
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+            c->cmsg_len == CMSG_LEN(ZYGOTE_START_FDS * sizeof(int)))
+            memcpy(fds, CMSG_DATA(c), ZYGOTE_START_FDS * sizeof(int));
+}
+
+// One request of the poller; false when the poller is gone.
+static bool serve_request(struct zygote *z)
+{
+    struct zygote_request request;
+    int fds[ZYGOTE_START_FDS] = {-1, -1};
+    union {
+        char bytes[CMSG_SPACE(sizeof fds)];
+        struct cmsghdr align;
+    } control;
+    struct iovec io = {&request, sizeof request};
+    struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(z->control_fd, &message, MSG_CMSG_CLOEXEC);
+    if (got < 0 && errno == EINTR)
+        return true;
+    if (got != (ssize_t)sizeof request)
+        return false;
+    take_fds(&message, fds);
+    CHECK(request.slot < WORKER_CHILDREN_MAX);
+    if (request.kind == ZYGOTE_START && fds[0] >= 0)
+        start_child(z, request.slot, fds);
+    else if (request.kind == ZYGOTE_KILL && z->pids[request.slot] > 0)
+        kill(z->pids[request.slot], SIGKILL);
+    fd_close(&fds[0]);
+    fd_close(&fds[1]);
+    return true;
+}
+
+static void serve(struct zygote *z)
+{
+    struct pollfd polled[] = {{.fd = z->control_fd, .events = POLLIN},
+                              {.fd = z->signal_fd, .events = POLLIN}};
+    for (;;) {
+        if (poll(polled, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (polled[1].revents != 0) // deaths first: their slots may be started again
+            reap(z);
+        if (polled[0].revents != 0 && !serve_request(z))
+            return;
+    }
+}
+
+int zygote_run(const struct zygote_config *config)
+{
+    static struct zygote z;
+    struct error error = {0};
+    z.control_fd = config->control_fd;
+    fcntl(z.control_fd, F_SETFD, FD_CLOEXEC);
+    prctl(PR_SET_NAME, "smelt-zygote");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct zygote_report report = {.kind = ZYGOTE_READY};
+    enum err err = load(&z, config, &error);
+    if (err == OK) {
+        const struct package *package = predictor_package(z.predictor);
+        snprintf(report.model, sizeof report.model, "%s", package->name);
+        snprintf(report.model_sha256, sizeof report.model_sha256, "%s", package->sha256);
+    } else {
+        report.kind = ZYGOTE_FAILED;
+        snprintf(report.sentence, sizeof report.sentence, "%s", error.msg);
+    }
+    send_report(&z, &report);
+    if (err == OK)
+        serve(&z);
+    // children end with their parent (PDEATHSIG), and with their sockets
+    predictor_free(z.predictor);
+    sandbox_free(z.sandbox);
+    return err == OK ? 0 : 1;
+}

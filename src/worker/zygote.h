@@ -1,0 +1,16 @@
+// The zygote: loads, packs and warms the model once, then forks children on request and reports
+// their deaths. No threads, no network, no keys, no foreign bytes. One zygote is one generation of
+// the pool; it ends when the poller's end of the control socket closes, and its children with it.
+#pragma once
+
+#include "base/error.h"
+
+struct zygote_config {
+    int control_fd;          // SOCK_SEQPACKET to the poller, see protocol.h
+    const char *model;       // name, folder or .onnx file
+    const char *search_path; // of packages
+};
+
+// The whole life of the process; returns its exit code. A model that cannot be loaded is reported in
+// one sentence over the control socket.
+int zygote_run(const struct zygote_config *config);

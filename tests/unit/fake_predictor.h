@@ -1,0 +1,176 @@
+// A predictor for tests of the crew and the sandbox: the "picture" is a command. Linked instead of the
+// engine's (its symbols come first), in test programs only.
+#pragma once
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "engine/predictor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct predictor {
+    struct package package;
+    char say[600];
+};
+
+enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
+                        struct error *error)
+{
+    (void)search_path;
+    if (strcmp(name_or_path, "missing") == 0)
+        return fail(error, ERR_NOT_FOUND, 0, "there is no model 'missing' here");
+    if (strcmp(name_or_path, "loader-crash") == 0)
+        raise(SIGSEGV);
+    static struct predictor p;
+    static char name[] = "fake";
+    p.package.name = name;
+    memcpy(p.package.sha256, "00ff", 5);
+    *out = &p;
+    return OK;
+}
+
+void predictor_free(struct predictor *p)
+{
+    (void)p;
+}
+
+const struct package *predictor_package(const struct predictor *p)
+{
+    return &p->package;
+}
+
+enum err predictor_prepare(struct predictor *p, struct error *error)
+{
+    (void)p;
+    (void)error;
+    return OK;
+}
+
+static void put_answer(const char *text)
+{
+    // 40 bytes of head, see worker/protocol.h: written as a taken-over child might
+    ssize_t n = write(3, text, strlen(text));
+    (void)n;
+}
+
+static void spin(const atomic_int *cancel, int64_t deadline_ms)
+{
+    while ((cancel == NULL || atomic_load(cancel) == 0) && clock_monotonic_ms() < deadline_ms)
+        continue;
+}
+
+// What a sandboxed child must not be able to do. Returns what it achieved.
+static long attempt(const char *what)
+{
+    if (strcmp(what, "open") == 0)
+        return open("/etc/passwd", O_RDONLY);
+    if (strcmp(what, "socket") == 0)
+        return socket(AF_INET, SOCK_STREAM, 0);
+    if (strcmp(what, "fork") == 0)
+        return fork();
+    if (strcmp(what, "execve") == 0)
+        return execve("/bin/true", (char *[]){NULL}, (char *[]){NULL});
+    if (strcmp(what, "ptrace") == 0)
+        return ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
+    if (strcmp(what, "kill") == 0)
+        return kill(getppid(), SIGKILL);
+    if (strcmp(what, "unlink") == 0)
+        return unlink("/tmp/nothing-here");
+    if (strcmp(what, "prctl") == 0)
+        return syscall(SYS_prctl, 1, 0, 0, 0, 0);
+    if (strcmp(what, "memfd") == 0)
+        return memfd_create("x", 0);
+    if (strcmp(what, "getdents") == 0)
+        return syscall(SYS_getdents64, 0, NULL, 0);
+    if (strcmp(what, "ioctl") == 0)
+        return syscall(SYS_ioctl, 2, 0x5412, "x");
+    if (strcmp(what, "sendmsg") == 0)
+        return syscall(SYS_sendmsg, 3, NULL, 0);
+    if (strcmp(what, "setrlimit") == 0)
+        return syscall(SYS_prlimit64, 0, 9, NULL, NULL);
+    if (strcmp(what, "mprotect-exec") == 0) {
+        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return mprotect(page, 4096, PROT_READ | PROT_EXEC);
+    }
+    if (strcmp(what, "mmap-exec") == 0)
+        return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+                       MAP_FAILED
+                   ? -1
+                   : 0;
+    if (strcmp(what, "mmap-shared") == 0)
+        return mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0;
+    if (strcmp(what, "read-0") == 0) {
+        char c;
+        return syscall(SYS_read, 0, &c, 1);
+    }
+    if (strcmp(what, "write-1") == 0)
+        return syscall(SYS_write, 1, "x", 1);
+    return -2;
+}
+
+// Commands: "ok TEXT", "bad TEXT" (the picture's fault), "crash", "abort", "exit", "hang" (deaf), "slow
+// MS" (hears cancel), "try CALL", "garbage", "not-json", "memory", "environment NAME", "write-slot", "pid".
+enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
+                       int64_t deadline_ms, struct prediction_result *out, struct error *error)
+{
+    char text[256] = "";
+    memcpy(text, picture.data, picture.len < sizeof text - 1 ? picture.len : sizeof text - 1);
+    *out = (struct prediction_result){.decode_us = 1, .infer_us = 2};
+    snprintf(p->say, sizeof p->say, "{\"said\":\"%s\"}", text);
+    if (strncmp(text, "bad ", 4) == 0)
+        return fail(error, ERR_FORMAT, 0, "%s", text + 4);
+    static int *volatile nowhere; // volatile: the compiler must not see that it is NULL
+    if (strcmp(text, "crash") == 0)
+        *nowhere = 1;
+    if (strcmp(text, "abort") == 0)
+        abort();
+    if (strcmp(text, "exit") == 0)
+        _exit(7);
+    if (strcmp(text, "hang") == 0)
+        spin(NULL, INT64_MAX);
+    if (strncmp(text, "slow ", 5) == 0) {
+        int64_t end = clock_monotonic_ms() + atoi(text + 5);
+        spin(cancel, end < deadline_ms ? end : deadline_ms);
+        if (cancel != NULL && atomic_load(cancel) != 0)
+            return fail(error, ERR_CANCELLED, 0, "cancelled");
+        if (clock_monotonic_ms() >= deadline_ms)
+            return fail(error, ERR_TIMEOUT, 0, "too slow");
+    }
+    if (strncmp(text, "try ", 4) == 0)
+        snprintf(p->say, sizeof p->say, "{\"got\":%ld}", attempt(text + 4));
+    if (strcmp(text, "garbage") == 0)
+        put_answer("this is no answer at all, but it is longer than its head of forty bytes");
+    if (strcmp(text, "not-json") == 0)
+        snprintf(p->say, sizeof p->say, "},\"id\":\"forged\"");
+    if (strcmp(text, "memory") == 0) {
+        size_t got = 0;
+        for (void *volatile block; got < 4096 && (block = malloc(1 << 20)) != NULL; got++)
+            *(volatile char *)block = 1;
+        snprintf(p->say, sizeof p->say, "{\"mib\":%zu}", got);
+    }
+    if (strncmp(text, "environment ", 12) == 0)
+        snprintf(p->say, sizeof p->say, "{\"set\":%s}", getenv(text + 12) != NULL ? "true" : "false");
+    if (strcmp(text, "write-slot") == 0)
+        *(volatile char *)(uintptr_t)picture.data = 'x';
+    if (strcmp(text, "pid") == 0)
+        snprintf(p->say, sizeof p->say, "{\"pid\":%d}", (int)getpid());
+    return OK;
+}
+
+void predictor_write_json(const struct predictor *p, const struct prediction_result *r,
+                          struct buf *out)
+{
+    (void)r;
+    buf_add_text(out, p->say);
+}

@@ -1,0 +1,416 @@
+// The crew with real processes: zygote, children, sandbox. The test program itself is the zygote's
+// program (argv[1] "zygote"), with a predictor whose pictures are commands.
+#include "worker/crew.h"
+
+#include "base/log.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "fake_predictor.h"
+#include "worker/zygote.h"
+
+#include "suite.h"
+
+#include <dirent.h>
+#include <sys/wait.h>
+
+struct bench {
+    struct loop *loop;
+    struct crew *crew;
+    struct timer limit;
+    bool ready, failed;
+    char sentence[700];
+    int answers, deaths, returns, wanted; // the loop stops at `wanted` of them together
+    char text[64][200];                    // by task: what it ended with
+    enum err err[64];
+    struct crew_death death[64];
+    int64_t ended_us[64];
+};
+
+static struct bench b;
+
+// A sanitizer must leave the signals alone whose effect is tested here.
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "handle_segv=0:handle_abort=0:handle_sigill=0:handle_sigbus=0:allocator_may_return_null=1";
+}
+
+static void count(int *counter)
+{
+    (*counter)++;
+    if (b.answers + b.deaths + b.returns >= b.wanted)
+        loop_stop(b.loop);
+}
+
+static void on_ready(void *ctx)
+{
+    (void)ctx;
+    b.ready = true;
+    loop_stop(b.loop);
+}
+
+static void on_failed(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    b.failed = true;
+    snprintf(b.sentence, sizeof b.sentence, "%s", sentence);
+    loop_stop(b.loop);
+}
+
+static void on_answer(void *ctx, void *task, const struct crew_answer *answer)
+{
+    int i = (int)(intptr_t)task;
+    (void)ctx;
+    b.err[i] = answer->err;
+    b.ended_us[i] = clock_monotonic_us();
+    snprintf(b.text[i], sizeof b.text[i], "%.*s", (int)answer->text.len, answer->text.data);
+    count(&b.answers);
+}
+
+static void on_death(void *ctx, void *task, const struct crew_death *death)
+{
+    int i = (int)(intptr_t)task;
+    (void)ctx;
+    b.death[i] = *death;
+    b.ended_us[i] = clock_monotonic_us();
+    snprintf(b.text[i], sizeof b.text[i], "death");
+    count(&b.deaths);
+}
+
+static void on_return(void *ctx, void *task)
+{
+    (void)ctx;
+    snprintf(b.text[(int)(intptr_t)task], sizeof b.text[0], "returned");
+    count(&b.returns);
+}
+
+static void on_limit(void *ctx)
+{
+    (void)ctx;
+    loop_stop(b.loop);
+}
+
+static void open_crew(const char *model, int children, int timeout_ms)
+{
+    memset(&b, 0, sizeof b);
+    log_init("test", LOG_ERROR + 1);
+    ck_assert_int_eq(loop_new(&b.loop, NULL), OK);
+    const struct crew_config config = {.loop = b.loop, .model = model, .search_path = "",
+                                       .children = children, .job_timeout_ms = timeout_ms,
+                                       .handlers = {NULL, on_ready, on_failed, on_answer, on_death,
+                                                    on_return}};
+    struct error error;
+    ck_assert_msg(crew_new(&config, &b.crew, &error) == OK, "%s", error.msg);
+    loop_timer_set(b.loop, &b.limit, clock_monotonic_ms() + 30000, on_limit, NULL);
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+}
+
+static void close_crew(void)
+{
+    crew_free(b.crew);
+    loop_timer_cancel(b.loop, &b.limit);
+    loop_free(b.loop);
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); // no zombie
+}
+
+static void hand(int task, const char *command)
+{
+    ck_assert_uint_gt(crew_room(b.crew), 0);
+    crew_hand_over(b.crew, (void *)(intptr_t)task, span_from(command));
+}
+
+// Runs until `wanted` tasks have ended in some way since the last call.
+static void run_for(int wanted)
+{
+    b.wanted = b.answers + b.deaths + b.returns + wanted;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_int_eq(b.answers + b.deaths + b.returns, b.wanted);
+}
+
+START_TEST(jobs_are_answered_and_bad_pictures_cost_nothing)
+{
+    open_crew("fake", 2, 5000);
+    ck_assert(b.ready);
+    ck_assert_str_eq(crew_model(b.crew), "fake");
+    ck_assert_str_eq(crew_model_sha256(b.crew), "00ff");
+    hand(0, "ok one");
+    hand(1, "bad half a picture");
+    run_for(2);
+    ck_assert_str_eq(b.text[0], "{\"said\":\"ok one\"}");
+    ck_assert_int_eq(b.err[1], ERR_FORMAT);
+    ck_assert_str_eq(b.text[1], "half a picture");
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_crash_costs_one_job_and_names_its_signal)
+{
+    open_crew("fake", 1, 5000);
+    hand(0, "crash");
+    hand(1, "ok behind it"); // in the second lane
+    run_for(2);
+    ck_assert_str_eq(b.text[0], "death");
+    ck_assert_ptr_nonnull(strstr(b.death[0].sentence, "signal 11"));
+    ck_assert(!b.death[0].hung);
+    ck_assert_str_eq(b.text[1], "returned");
+    hand(1, "ok again"); // to the successor, while it starts
+    run_for(1);
+    ck_assert_str_eq(b.text[1], "{\"said\":\"ok again\"}");
+    close_crew();
+}
+END_TEST
+
+START_TEST(abort_exit_and_many_deaths_in_a_row)
+{
+    open_crew("fake", 1, 5000);
+    static const char *const commands[] = {"abort", "exit", "crash", "abort", "crash"};
+    for (int i = 0; i < 5; i++) {
+        if (crew_room(b.crew) == 0) { // back-off: wait for the successor
+            loop_timer_set(b.loop, &b.limit, clock_monotonic_ms() + 1000, on_limit, NULL);
+            b.wanted = 1000;
+            ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+        }
+        hand(i, commands[i]);
+        run_for(1);
+        ck_assert_str_eq(b.text[i], "death");
+    }
+#ifndef __SANITIZE_ADDRESS__ // which does forbidden things on the way out
+    ck_assert_msg(strstr(b.death[1].sentence, "status 7") != NULL, "%s", b.death[1].sentence);
+#endif
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 5);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_hanging_child_is_killed_and_the_next_job_comes_back)
+{
+    open_crew("fake", 1, 100);
+    hand(0, "hang");
+    hand(1, "ok");
+    run_for(2);
+    ck_assert_str_eq(b.text[0], "death");
+    ck_assert(b.death[0].hung);
+    ck_assert_str_eq(b.text[1], "returned");
+    ck_assert_uint_eq(crew_counts(b.crew).hung, 1);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_deadline_inside_the_engine_spares_the_child)
+{
+    open_crew("fake", 1, 100);
+    hand(0, "slow 5000");
+    run_for(1);
+    ck_assert_int_eq(b.err[0], ERR_TIMEOUT);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_job_behind_a_slow_one_moves_to_an_idle_child)
+{
+    open_crew("fake", 2, 20000);
+    hand(0, "slow 1500");
+    hand(1, "slow 50");
+    hand(2, "ok"); // behind one of them
+    hand(3, "ok"); // behind the other
+    run_for(2); // 1 and the one behind it
+    crew_rebalance(b.crew, false);
+    ck_assert_int_eq(b.returns, 1);
+    hand(strcmp(b.text[2], "returned") == 0 ? 2 : 3, "ok");
+    b.wanted = 4 + b.returns;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_int_eq(b.answers, 4);
+    ck_assert_int_eq(b.deaths, 0);
+    // both short ones were done before the slow one
+    ck_assert_int_lt(b.ended_us[2], b.ended_us[0]);
+    ck_assert_int_lt(b.ended_us[3], b.ended_us[0]);
+    close_crew();
+}
+END_TEST
+
+START_TEST(draining_takes_back_what_is_not_begun)
+{
+    open_crew("fake", 1, 5000);
+    hand(0, "slow 200");
+    hand(1, "ok");
+    b.wanted = 1000;
+    crew_rebalance(b.crew, true);
+    ck_assert_str_eq(b.text[1], "returned");
+    b.wanted = 2;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_str_eq(b.text[0], "{\"said\":\"slow 200\"}");
+    close_crew();
+}
+END_TEST
+
+START_TEST(what_a_taken_over_child_says_is_not_believed)
+{
+    open_crew("fake", 1, 5000);
+    hand(0, "garbage");
+    run_for(1);
+    ck_assert_str_eq(b.text[0], "death");
+    hand(1, "not-json");
+    run_for(1);
+    ck_assert_str_eq(b.text[1], "death");
+    close_crew();
+}
+END_TEST
+
+static pid_t zygote_of(pid_t parent)
+{
+    char path[64], line[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_ptr_nonnull(fgets(line, sizeof line, file));
+    fclose(file);
+    return (pid_t)atoi(line);
+}
+
+START_TEST(a_dead_zygote_is_replaced_and_no_job_is_blamed)
+{
+    open_crew("fake", 2, 5000);
+    hand(0, "slow 3000");
+    hand(1, "slow 3000");
+    kill(zygote_of(getpid()), SIGKILL);
+    run_for(2);
+    ck_assert_str_eq(b.text[0], "returned");
+    ck_assert_str_eq(b.text[1], "returned");
+    ck_assert(!crew_able(b.crew));
+    b.wanted = 1000;
+    while (!crew_able(b.crew)) { // bounded by on_limit of the check above: 60 s of the test
+        loop_timer_set(b.loop, &b.limit, clock_monotonic_ms() + 20, on_limit, NULL);
+        ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    }
+    hand(2, "ok");
+    run_for(1);
+    ck_assert_str_eq(b.text[2], "{\"said\":\"ok\"}");
+    ck_assert_uint_eq(crew_counts(b.crew).zygote_starts, 2);
+    close_crew();
+}
+END_TEST
+
+// A zombie that init has not reaped yet does not live.
+static bool process_lives(pid_t pid)
+{
+    char path[64], state = 'Z';
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return false;
+    if (fscanf(file, "%*d %*s %c", &state) != 1)
+        state = 'Z';
+    fclose(file);
+    return state != 'Z' && state != 'X';
+}
+
+START_TEST(children_die_with_the_zygote)
+{
+    open_crew("fake", 1, 5000);
+    hand(0, "pid");
+    run_for(1);
+    pid_t child = (pid_t)atoi(b.text[0] + strlen("{\"pid\":"));
+    ck_assert_int_gt(child, 1);
+    ck_assert(process_lives(child));
+    hand(1, "hang");
+    crew_free(b.crew);
+    b.crew = NULL;
+    for (int i = 0; i < 1000 && process_lives(child); i++)
+        usleep(1000); // it is init's now: nothing tells us
+    ck_assert(!process_lives(child));
+    loop_timer_cancel(b.loop, &b.limit);
+    loop_free(b.loop);
+}
+END_TEST
+
+START_TEST(a_model_that_cannot_be_loaded_is_explained)
+{
+    open_crew("missing", 1, 5000);
+    ck_assert(b.failed && !b.ready);
+    ck_assert_str_eq(b.sentence, "there is no model 'missing' here");
+    close_crew();
+    open_crew("loader-crash", 1, 5000);
+    ck_assert(b.failed);
+    ck_assert_ptr_nonnull(strstr(b.sentence, "signal 11"));
+    close_crew();
+}
+END_TEST
+
+START_TEST(the_sandbox_denies)
+{
+    static const char *const calls[] = {"open",     "socket",    "fork",          "execve",
+                                        "ptrace",   "kill",      "unlink",        "prctl",
+                                        "memfd",    "getdents",  "ioctl",         "sendmsg",
+                                        "setrlimit", "mprotect-exec", "mmap-exec", "mmap-shared",
+                                        "read-0",   "write-1"};
+    open_crew("fake", 1, 5000);
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        char command[64];
+        snprintf(command, sizeof command, "try %s", calls[i]);
+        hand(0, command);
+        run_for(1);
+        ck_assert_msg(strcmp(b.text[0], "death") == 0, "%s: %s", calls[i], b.text[0]);
+        ck_assert_msg(strstr(b.death[0].sentence, "forbids") != NULL, "%s: %s", calls[i],
+                      b.death[0].sentence);
+        // the parent lives, and so does the next child; an answer also ends the row of deaths
+        hand(1, "ok");
+        run_for(1);
+        ck_assert_str_eq(b.text[1], "{\"said\":\"ok\"}");
+    }
+    close_crew();
+}
+END_TEST
+
+START_TEST(memory_is_bounded_and_the_slot_is_read_only)
+{
+    open_crew("fake", 1, 20000);
+    hand(0, "memory");
+    run_for(1);
+    ck_assert_int_eq(b.err[0], OK);
+    int mib = atoi(b.text[0] + strlen("{\"mib\":"));
+#ifndef __SANITIZE_ADDRESS__ // whose allocator takes more at once than is left
+    ck_assert_int_ge(mib, 900);
+#endif
+    ck_assert_int_le(mib, WORKER_CHILD_BYTES_MAX >> 20);
+    hand(0, "write-slot");
+    run_for(1);
+    ck_assert_str_eq(b.text[0], "death");
+    close_crew();
+}
+END_TEST
+
+START_TEST(keys_do_not_reach_a_child)
+{
+    setenv("AWS_SECRET_ACCESS_KEY", "verysecret", 1);
+    open_crew("fake", 1, 5000);
+    hand(0, "environment AWS_SECRET_ACCESS_KEY");
+    run_for(1);
+    ck_assert_str_eq(b.text[0], "{\"set\":false}");
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/environ", (int)zygote_of(getpid()));
+    AUTO_FD int fd = open(path, O_RDONLY);
+    char bytes[1 << 16] = "";
+    ssize_t got = read(fd, bytes, sizeof bytes);
+    ck_assert(got <= 0 || memmem(bytes, (size_t)got, "verysecret", 10) == NULL);
+    close_crew();
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc == 8 && strcmp(argv[1], "zygote") == 0) {
+        const struct zygote_config config = {atoi(argv[3]), argv[5], argv[7]};
+        return zygote_run(&config);
+    }
+    const TTest *const tests[] = {
+        jobs_are_answered_and_bad_pictures_cost_nothing, a_crash_costs_one_job_and_names_its_signal,
+        abort_exit_and_many_deaths_in_a_row, a_hanging_child_is_killed_and_the_next_job_comes_back,
+        a_deadline_inside_the_engine_spares_the_child, a_job_behind_a_slow_one_moves_to_an_idle_child,
+        draining_takes_back_what_is_not_begun, what_a_taken_over_child_says_is_not_believed,
+        a_dead_zygote_is_replaced_and_no_job_is_blamed, children_die_with_the_zygote,
+        a_model_that_cannot_be_loaded_is_explained, the_sandbox_denies,
+        memory_is_bounded_and_the_slot_is_read_only, keys_do_not_reach_a_child};
+    return suite_run("crew", tests, sizeof tests / sizeof tests[0]);
+}
