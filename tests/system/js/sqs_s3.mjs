@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import {
   ChangeMessageVisibilityCommand, CreateQueueCommand, DeleteMessageBatchCommand, DeleteMessageCommand,
   DeleteQueueCommand, GetQueueAttributesCommand, GetQueueUrlCommand, ListQueuesCommand, PurgeQueueCommand,
-  QueueDoesNotExist, ReceiveMessageCommand, SendMessageBatchCommand, SendMessageCommand, SQSClient,
+  ReceiveMessageCommand, SendMessageBatchCommand, SendMessageCommand, SQSClient,
 } from '@aws-sdk/client-sqs';
 import {
   CreateBucketCommand, DeleteObjectCommand, GetObjectCommand, HeadBucketCommand, HeadObjectCommand,
@@ -74,7 +74,9 @@ async function queue() {
   await sqs.send(new PurgeQueueCommand({ QueueUrl }));
   await sqs.send(new DeleteQueueCommand({ QueueUrl }));
   await assert.rejects(sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: 'x' })),
-    (error) => error instanceof QueueDoesNotExist);
+    // the SDK names the error by its query code when x-amzn-query-error is there, as Amazon's is
+    (error) => error.Code === 'AWS.SimpleQueueService.NonExistentQueue'
+      && error.__type === 'com.amazonaws.sqs#QueueDoesNotExist');
 }
 
 async function store() {
