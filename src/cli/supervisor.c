@@ -19,7 +19,7 @@
 enum {
     BACKOFF_MS_MIN = 100,
     BACKOFF_MS_MAX = 5000,
-    SETTLED_MS = 10000, // a role that lived as long did not end because of how it was started
+    SETTLED_MS = 1000, // a role that lived as long did not end because of how it was started
     CHILD_LIFELINE_FD = 3,
     CHILD_READY_FD = 4,
     READY_LINE_BYTES_MAX = 1000,
