@@ -16,7 +16,7 @@
 enum {
     TABLES_MAX = 16,
     READERS_MAX = 16,             // the loop, the sweep, offline tools
-    FREE_PAGES_WANTED = 4096,     // free pages in a full map that make it usable again
+    FREE_PAGES_WANTED = 4096,     // free pages in a file that cannot grow that make it usable again
     RESERVE_STEP_BYTES = 4 << 20, // preallocate in steps of this
 };
 
@@ -240,45 +240,43 @@ enum err catalog_renew(struct catalog_txn *t, struct error *error)
 
 // --- the reserve ---
 
-// Pages on LMDB's free list (its table 0: each value is a list of pages, its length first).
-static enum err free_pages(struct catalog *catalog, uint64_t enough, uint64_t *out,
-                           struct error *error)
+// Are there free pages inside the file (LMDB's table 0: each value is a list of pages, its length
+// first)? They are overwritten in place, so they need no space.
+static enum err free_pages_check(struct catalog *catalog, struct error *error)
 {
     MDB_txn *txn;
     MDB_cursor *cursor;
+    uint64_t pages = 0;
     int rc = mdb_txn_begin(catalog->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
         return lmdb_fail(error, rc, "begin");
-    *out = 0;
     rc = mdb_cursor_open(txn, 0, &cursor);
     if (rc == 0) {
         MDB_val key, value;
-        while (*out < enough && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        while (pages < FREE_PAGES_WANTED &&
+               (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
             size_t count = 0;
             if (value.mv_size >= sizeof count)
                 memcpy(&count, value.mv_data, sizeof count);
-            *out += count;
+            pages += count;
         }
         mdb_cursor_close(cursor);
     }
     mdb_txn_abort(txn);
-    return rc == 0 || rc == MDB_NOTFOUND ? OK : lmdb_fail(error, rc, "read the free list");
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return lmdb_fail(error, rc, "read the free list");
+    if (pages < FREE_PAGES_WANTED)
+        return fail(error, ERR_FULL, 0, "there is no space to let the catalog grow");
+    return OK;
 }
 
 enum err catalog_reserve(struct catalog *catalog, struct error *error)
 {
     MDB_envinfo info;
     mdb_env_info(catalog->env, &info);
-    uint64_t used = (info.me_last_pgno + 1) * catalog->page_bytes;
-    uint64_t want = used + S3_CATALOG_RESERVE_BYTES;
-    if (want > catalog->map_bytes) { // nearly all of the map was in use at some time: is it now?
-        uint64_t pages = 0;
-        TRY(free_pages(catalog, FREE_PAGES_WANTED, &pages, error));
-        if (pages < FREE_PAGES_WANTED)
-            return fail(error, ERR_FULL, 0, "the catalog has reached its limit of %llu bytes",
-                        (unsigned long long)catalog->map_bytes);
-        want = catalog->map_bytes;
-    }
+    uint64_t want = (info.me_last_pgno + 1) * catalog->page_bytes + S3_CATALOG_RESERVE_BYTES;
+    if (want > catalog->map_bytes)
+        return free_pages_check(catalog, error);
     if (want <= catalog->reserved_bytes || catalog->cannot_reserve)
         return OK;
     want += RESERVE_STEP_BYTES;
@@ -288,10 +286,12 @@ enum err catalog_reserve(struct catalog *catalog, struct error *error)
     while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want) != 0) {
         if (errno == EINTR)
             continue;
+        if (err_from_errno(errno) == ERR_FULL)
+            return free_pages_check(catalog, error);
         if (errno != EOPNOTSUPP && errno != ENOSYS)
-            return fail(error, err_from_errno(errno), errno, "reserve space for the catalog");
+            return fail(error, ERR_IO, errno, "reserve space for the catalog");
         catalog->cannot_reserve = true;
-        log_event(LOG_WARN, "index_no_reserve",
+        log_event(LOG_WARN, "catalog_no_reserve",
                   "reason=\"the file system cannot preallocate; deletes may fail on a full disk\"");
         return OK;
     }

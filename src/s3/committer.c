@@ -273,6 +273,16 @@ static enum err transact(struct committer *c, struct commit_op **ops, size_t cou
     return catalog_commit(txn, error);
 }
 
+// A commit that failed in its last write (the meta page) leaves LMDB unusable, and its outcome
+// unknown.
+static enum err still_usable(struct committer *c, struct error *error)
+{
+    struct catalog_txn *txn;
+    TRY(catalog_begin(c->config.catalog, true, &txn, error));
+    catalog_abort(txn);
+    return OK;
+}
+
 // Commits what can be committed. Changes that do not fit or that meet damage are failed one by one.
 static enum err commit_batch(struct committer *c, struct commit_op **ops, size_t count,
                              struct error *error)
@@ -289,6 +299,11 @@ static enum err commit_batch(struct committer *c, struct commit_op **ops, size_t
             ops += count / 2;
             count -= count / 2;
             continue;
+        }
+        struct error unusable;
+        if (guilty == NULL && still_usable(c, &unusable) != OK) {
+            *error = unusable;
+            return ERR_IO;
         }
         size_t i = 0;
         while (guilty != NULL && ops[i] != guilty)

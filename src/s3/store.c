@@ -57,7 +57,7 @@ static enum err parts_open(struct store *s, const struct store_config *config, s
         return fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
     TRY(dir_make(config->dir, error));
     TRY(dir_lock(config->dir, &s->lock_fd, error));
-    TRY(catalog_open(config->dir, config->index_bytes_max, &s->catalog, &run, error));
+    TRY(catalog_open(config->dir, config->catalog_bytes_max, &s->catalog, &run, error));
     TRY(dir_sync(config->dir, error));
     const struct blob_io *io = config->io != NULL ? config->io : &blob_io_system;
     TRY(blob_dir_open(path, run, io, &s->blobs, error));

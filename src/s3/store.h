@@ -13,7 +13,7 @@ struct store_config {
     void (*on_fatal)(void *ctx, const struct error *error);
     void *ctx;
     const struct blob_io *io; // NULL: the system's
-    uint64_t index_bytes_max; // 0: S3_CATALOG_BYTES_MAX
+    uint64_t catalog_bytes_max; // 0: S3_CATALOG_BYTES_MAX
 };
 struct store;
 
