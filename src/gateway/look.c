@@ -30,10 +30,11 @@ static void on_inbox(void *ctx, const struct aws_result *r, const struct s3_obje
     if (r->err == OK) {
         loop_timer_cancel(v->g->config.loop, &v->timer);
         visit_wait(v);
-    } else if (r->err == ERR_NOT_FOUND)
+    } else if (r->err == ERR_NOT_FOUND) {
         get_result(v, on_second_look);
-    else
+    } else {
         visit_answer_unavailable(v, "cannot look the job up in the store", r);
+    }
 }
 
 static void on_result(void *ctx, const struct aws_result *r, const struct s3_object *object)
