@@ -77,6 +77,14 @@ enum {
 
     // Gateway
     GATEWAY_WAIT_S_MAX = 30,
+    GATEWAY_SUBMIT_S_MAX = 20,             // store and queue together; then the client hears 503
+    GATEWAY_LAST_LOOK_S_MAX = 5,           // for the store, when a wait has ended
+    GATEWAY_DRAIN_S_MAX = 10,              // for submissions that run when TERM comes
+    GATEWAY_RESULT_BYTES_MAX = 1 << 20,    // results/ID.json; ours have some hundred bytes
+    GATEWAY_OVERHEAD_BYTES_MAX = 64 << 10, // of a multipart body around its picture
+    GATEWAY_BODIES_BYTES_MAX = 256 << 20,  // uploads in memory, together: 1,300 of 200 KB, 8 of the largest
+    GATEWAY_BACKOFF_MS_MIN = 100,          // between tries to reach bucket and queues, doubling
+    GATEWAY_BACKOFF_MS_MAX = 5000,
 };
 
 #define SQS_RECEIVE_COUNT_MAX 3 // default maxReceiveCount of smelt's own jobs queue

@@ -10,17 +10,6 @@
 #include "http/server.h"
 #include "job/job.h"
 
-enum {
-    GATEWAY_BACKOFF_MS_MIN = 100, // between tries to reach bucket and queues, doubling
-    GATEWAY_BACKOFF_MS_MAX = 5000,
-    GATEWAY_SUBMIT_S_MAX = 20, // store and queue together; then the client hears 503
-    GATEWAY_DRAIN_S = 10,
-    GATEWAY_RESULT_BYTES_MAX = 1 << 20,    // results/ID.json
-    GATEWAY_OVERHEAD_BYTES_MAX = 64 << 10, // of a multipart body around its picture
-};
-// Bodies in memory, all together: 1,300 phone pictures of 200 KB, or eight of the largest.
-#define GATEWAY_BODIES_BYTES_MAX MIB(256)
-
 struct gateway_metrics {
     struct metrics registry;
     struct metric *submitted, *duplicates, *answered, *refused_busy, *replies, *replies_unclaimed;

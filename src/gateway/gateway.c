@@ -130,7 +130,7 @@ void gateway_stop(struct gateway *g)
     loop_timer_cancel(g->config.loop, &g->setup_timer);
     replies_stop(g);
     loop_timer_set(g->config.loop, &g->drain_timer,
-                   loop_now_ms(g->config.loop) + GATEWAY_DRAIN_S * 1000, stopped, g);
+                   loop_now_ms(g->config.loop) + GATEWAY_DRAIN_S_MAX * 1000, stopped, g);
     for (struct visit *v = g->visits, *next; v != NULL; v = next) {
         next = v->next;
         if (v->waiter.link != NULL && v->s3 == NULL && v->sqs == NULL && !v->answered)

@@ -40,6 +40,6 @@ enum err gateway_new(const struct gateway_config *config, struct gateway **out,
                      struct error *error) MUST_CHECK;
 int gateway_port(const struct gateway *g);
 // Drain: takes no more jobs, lets running submissions finish, tells clients that wait that their
-// job is queued, then calls on_stopped (at the latest after GATEWAY_DRAIN_S).
+// job is queued, then calls on_stopped (at the latest after GATEWAY_DRAIN_S_MAX).
 void gateway_stop(struct gateway *g);
 void gateway_free(struct gateway *g); // ends what is still open; NULL allowed

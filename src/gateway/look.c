@@ -27,12 +27,14 @@ static void on_inbox(void *ctx, const struct aws_result *r, const struct s3_obje
     struct visit *v = ctx;
     (void)object;
     v->s3 = NULL;
-    if (r->err == OK)
+    if (r->err == OK) {
+        loop_timer_cancel(v->g->config.loop, &v->timer);
         visit_wait(v);
-    else if (r->err == ERR_NOT_FOUND)
+    } else if (r->err == ERR_NOT_FOUND) {
         get_result(v, on_second_look);
-    else
+    } else {
         visit_answer_unavailable(v, "cannot look the job up in the store", r);
+    }
 }
 
 static void on_result(void *ctx, const struct aws_result *r, const struct s3_object *object)
@@ -49,9 +51,19 @@ static void on_result(void *ctx, const struct aws_result *r, const struct s3_obj
     }
 }
 
+static void on_too_slow(void *ctx)
+{
+    struct visit *v = ctx;
+    visit_answer_error(v, 503, "timeout", "the store does not answer within %d s; ask again",
+                       GATEWAY_SUBMIT_S_MAX);
+}
+
 void look_begin(struct visit *v)
 {
-    v->wait_until_ms = loop_now_ms(v->g->config.loop) + v->wait_s * 1000;
+    struct loop *loop = v->g->config.loop;
+    int64_t now = loop_now_ms(loop);
+    v->wait_until_ms = now + v->wait_s * 1000;
+    loop_timer_set(loop, &v->timer, now + GATEWAY_SUBMIT_S_MAX * 1000, on_too_slow, v);
     if (v->wait_s > 0)
         visit_listen(v);
     get_result(v, on_result);

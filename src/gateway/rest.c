@@ -146,15 +146,15 @@ static void on_body(void *ctx, struct http_request *r, struct span piece)
         return;
     size_t total = v->body.len + piece.len;
     if (total > (size_t)IMAGE_BYTES_MAX + GATEWAY_OVERHEAD_BYTES_MAX) {
+        visit_drop_body(v);
         visit_answer_error(v, 413, "too_large",
                            "the body is over %d bytes (%d MiB), the limit for a picture; send a "
                            "smaller one",
                            IMAGE_BYTES_MAX, IMAGE_BYTES_MAX >> 20);
-        visit_drop_body(v);
     } else if (total > v->reserved_bytes && !has_room(g, total - v->reserved_bytes)) {
         v->answered = true;
-        refuse_busy(g, r);
         visit_drop_body(v);
+        refuse_busy(g, r);
     } else {
         if (total > v->reserved_bytes)
             visit_reserve(v, total);

@@ -189,9 +189,17 @@ static void on_last_look(void *ctx, const struct aws_result *r, const struct s3_
         visit_answer_queued(v); // it is: nothing that goes wrong here changes that
 }
 
+static void on_look_too_slow(void *ctx)
+{
+    visit_answer_queued(ctx);
+}
+
 static void on_waited(void *ctx)
 {
     struct visit *v = ctx;
+    struct loop *loop = v->g->config.loop;
+    loop_timer_set(loop, &v->timer, loop_now_ms(loop) + GATEWAY_LAST_LOOK_S_MAX * 1000,
+                   on_look_too_slow, v);
     const char *key = arena_printf(&v->request->arena, JOB_RESULTS_PREFIX "%s.json", v->id);
     v->s3 = s3_get(v->g->s3, JOB_BUCKET, key, GATEWAY_RESULT_BYTES_MAX, on_last_look, v);
 }

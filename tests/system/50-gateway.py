@@ -41,7 +41,7 @@ class Stand:
                        "groups": {"dog": {"present": True, "score": 0.97}}},
             "timing_ms": {"queued": 1, "fetched": 1, "decoded": 2, "inferred": 3}, "attempts": 1,
             "submitted_at": job["submitted_at"], "finished_at": job["submitted_at"]})
-        self.s3.put_object(Bucket="smelt", Key="results/%s.json" % job["id"], Body=result, IfNoneMatch="*")
+        self.s3.put_object(Bucket="smelt", Key="results/%s.json" % job["id"], Body=result)
         if reply:
             self.sqs.send_message(QueueUrl=job["reply_to"], MessageBody=result)
 
