@@ -532,6 +532,7 @@ enum err journal_open(const struct journal_config *config, struct journal **out,
     j->manifest_fd = j->event_fd = -1;
     j->segment_bytes = config->segment_bytes != 0 ? config->segment_bytes : JOURNAL_SEGMENT_BYTES;
     CHECK(j->segment_bytes % RECORD_ALIGN == 0 && j->segment_bytes >= 4096);
+    *out = j; // replay counts what matters
     enum err err = OK;
     if (snprintf(j->dir, sizeof j->dir, "%s", config->dir) >= (int)sizeof j->dir - 16)
         err = fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
@@ -542,11 +543,10 @@ enum err journal_open(const struct journal_config *config, struct journal **out,
         err = journal_committer_start(j, error);
     }
     if (err != OK) {
+        *out = NULL;
         journal_close(j);
-        return err;
     }
-    *out = j;
-    return OK;
+    return err;
 }
 
 static void batch_free(struct batch *b)

@@ -40,7 +40,7 @@ struct journal_config {
     struct loop *loop;           // NULL: synchronous
     uint8_t store[STORE_ID_BYTES]; // identity of a new store: random
     void *ctx;
-    journal_record_fn *replay;   // each record of the store, oldest first
+    journal_record_fn *replay;   // each record of the store, oldest first; *out is set already
     void (*on_durable)(void *ctx, uint64_t sequence); // all records up to this one are on disk
     void (*on_failed)(void *ctx, const struct error *error);
 };

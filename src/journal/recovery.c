@@ -243,14 +243,27 @@ static enum err replay_segment(struct scan *c, struct error *error)
     return OK;
 }
 
+// Where the last byte that is not zero ends, c->at if there is none behind that.
+static uint32_t used_end(const struct scan *c)
+{
+    enum { STEP = 4096 };
+    uint32_t end = c->j->segment_bytes;
+    while (end >= c->at + STEP && all_zeros(c->data + end - STEP, STEP))
+        end -= STEP;
+    while (end > c->at && c->data[end - 1] == 0)
+        end--;
+    return end;
+}
+
 // The scan stopped at c->at. That is a torn tail, which may be cut, unless a record behind it proves that this place had
 // been synced: one whose own write began behind it.
 static enum err check_torn(const struct scan *c, struct error *error)
 {
-    uint32_t bytes = c->j->segment_bytes;
-    for (uint32_t at = c->at + RECORD_ALIGN; at + RECORD_HEADER_BYTES <= bytes; at += RECORD_ALIGN) {
+    uint32_t end = used_end(c);
+    for (uint32_t at = c->at + RECORD_ALIGN; at + RECORD_HEADER_BYTES <= end; at += RECORD_ALIGN) {
         struct record r;
-        if (record_read(c->data + at, bytes - at, c->s->id, at, &r) != RECORD_GOOD)
+        size_t left = c->j->segment_bytes - at;
+        if (record_read(c->data + at, left, c->s->id, at, &r) != RECORD_GOOD)
             continue;
         if (r.commit_at > c->at)
             return fail(error, ERR_CORRUPT, 0,
@@ -265,9 +278,7 @@ static enum err check_torn(const struct scan *c, struct error *error)
 static enum err cut_tail(struct scan *c, struct error *error)
 {
     struct journal *j = c->j;
-    size_t end = j->segment_bytes;
-    while (end > c->at && c->data[end - 1] == 0)
-        end--;
+    uint32_t end = used_end(c);
     if (end > c->at) {
         size_t len = end - c->at;
         memset(c->data + c->at, 0, len);

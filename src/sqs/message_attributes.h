@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/digest.h"
-#include "sqs/request.h"
+#include "sqs/sqs_request.h"
 
 enum { MESSAGE_ATTRIBUTES_MAX = 10 };
 

@@ -3,7 +3,7 @@
 //   Query  <XResponse><XResult><Message><MessageId>…</MessageId></Message></XResult>…</XResponse>
 #pragma once
 
-#include "sqs/request.h"
+#include "sqs/sqs_request.h"
 
 struct reply {
     bool json;

@@ -68,6 +68,7 @@ static void send_reply(struct session *s)
             (struct http_header){SPAN("x-amzn-query-error"), buf_view(&error_header)};
     }
     set_state(s, SESSION_REPLIED);
+    s->role->replied = true;
     metric_observe(s->role->metrics.request_seconds,
                    (double)(clock_monotonic_us() - s->http->started_us) / 1e6);
     http_reply_buf(s->http, s->status, headers, count, &s->call.out.out);

@@ -30,6 +30,7 @@ struct role {
     int lock_fd;
     char listen_host[300]; // "127.0.0.1:9324", for requests without Host
     bool draining;
+    bool replied; // in this turn's hook: the server has something to send
     struct session_list unsynced; // have their reply, which waits for the disk; oldest first
     struct session_list waiting;  // long polls
     size_t sessions;              // requests under way

@@ -75,15 +75,16 @@ static void end_if_drained(struct role *role)
 static bool on_turn_end(void *ctx)
 {
     struct role *role = ctx;
-    if (role->failed || role->server == NULL)
+    if (role->failed)
         return false;
+    role->replied = false;
     bool more = queues_tick(role->queues, queues_time(role->queues, loop_now_ms(role->loop)));
     queues_wake(role->queues);
     more = queues_compact(role->queues) || more;
     queues_commit(role->queues);
     arm_timers(role);
     end_if_drained(role);
-    return more;
+    return more || role->replied;
 }
 
 // --- requests ---
@@ -216,11 +217,11 @@ static enum err open_server(struct role *role, struct error *error)
                                      .on_request = on_request,
                                      .on_too_large = on_too_large,
                                      .on_done = on_done};
-    // before the server's own hook: replies made at the end of a turn leave in it
-    loop_hook_add(role->loop, &role->hook, on_turn_end, role);
     enum err err = http_server_new(role->loop, &sc, &handlers, &role->server, error);
     if (err != OK)
         return fail_context(error, err, "--sqs-listen");
+    // behind the server's own hook, which may bring requests: what they append is committed in this turn
+    loop_hook_add(role->loop, &role->hook, on_turn_end, role);
     const char *colon = strrchr(role->config->listen, ':');
     snprintf(role->listen_host, sizeof role->listen_host, "%.*s:%d",
              (int)(colon - role->config->listen), role->config->listen,

@@ -2,7 +2,7 @@
 #include "base/digest.h"
 #include "base/text.h"
 #include "sqs/json_scan.h"
-#include "sqs/request.h"
+#include "sqs/sqs_request.h"
 
 struct decoder {
     struct json_scan s;

@@ -2,7 +2,7 @@
 // ("AttributeName.1"), and old clients leave the number out where there is one item.
 #include "base/digest.h"
 #include "base/text.h"
-#include "sqs/request.h"
+#include "sqs/sqs_request.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "sqs/request.h"
+#include "sqs/sqs_request.h"
 
 #include <stddef.h>
 #include <string.h>
