@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs ONNX's own node tests (Debian's libonnx-testdata) for the operators that smelt claims.
 
-usage: node_tests.py RUN_ONNX [NAME...]
+usage: check_onnx_node_tests.py [NAME...]
 
 A node test feeds tensors of any shape to one node. smelt's models have one input of batch 1, so each
 test is wrapped: the first float input comes in as [1, all elements] and is reshaped, the others become
@@ -16,6 +16,9 @@ import tempfile
 import numpy
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import engine_runner  # noqa: E402
 
 DATA = pathlib.Path("/usr/share/libonnx-testdata/data")
 
@@ -48,15 +51,7 @@ def wrap(model, inputs):
     return model, arrays[x]
 
 
-def run(program, folder, extra):
-    command = [program, folder / "m.onnx", folder / "x.f32", folder / "y.f32", *extra]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
-    if done.returncode == 0:
-        return numpy.fromfile(folder / "y.f32", numpy.float32), ""
-    return None, done.stderr.strip().splitlines()[-1] if done.stderr else str(done.returncode)
-
-
-def check(program, test, claimed, folder):
+def check(test, claimed, folder):
     """"ok", "skip: …", "refused: …" or "FAILED: …"."""
     model = onnx.load(str(test / "model.onnx"))
     if any(n.op_type not in claimed for n in model.graph.node):
@@ -77,9 +72,8 @@ def check(program, test, claimed, folder):
     if wrapped is None or expected.dtype != numpy.float32:
         return "skip: not floats"
     onnx.save(wrapped[0], str(folder / "m.onnx"))
-    wrapped[1].tofile(folder / "x.f32")
     for extra in ([], ["--reference"]):
-        got, why = run(program, folder, extra)
+        got, why = engine_runner.run(folder / "m.onnx", wrapped[1], folder, *extra)
         if got is None:
             return ("refused: " if ": unsupported:" in why else "FAILED: ") + why
         if got.size != expected.size or not numpy.allclose(got, expected.ravel(), 1e-3, 1e-5):
@@ -88,22 +82,21 @@ def check(program, test, claimed, folder):
 
 
 def main():
-    program = pathlib.Path(sys.argv[1]).absolute()
-    listing = subprocess.run([program, "--ops"], stdout=subprocess.PIPE, text=True, check=True)
+    listing = subprocess.run([engine_runner.build(), "--ops"], stdout=subprocess.PIPE, text=True, check=True)
     claimed = {line.split()[0] for line in listing.stdout.splitlines()}
     counts = {}
     tests = sorted(p.parent for kind in ("node", "pytorch-operator", "pytorch-converted", "simple")
                    for p in (DATA / kind).glob("*/model.onnx"))
     with tempfile.TemporaryDirectory() as name:
         for test in tests:
-            if len(sys.argv) > 2 and test.name not in sys.argv[2:]:
+            if len(sys.argv) > 1 and test.name not in sys.argv[1:]:
                 continue
-            verdict = check(program, test, claimed, pathlib.Path(name))
+            verdict = check(test, claimed, pathlib.Path(name))
             kind = verdict.split(":")[0]
             counts[kind] = counts.get(kind, 0) + 1
-            if kind in ("refused", "FAILED"):
+            if kind == "FAILED" or (kind != "ok" and len(sys.argv) > 1):
                 print("%-50s %s" % (test.name, verdict))
-    print("node tests:", ", ".join("%d %s" % (n, kind) for kind, n in sorted(counts.items())))
+    print("ok" if counts.get("FAILED", 0) == 0 else "FAILED", "ONNX node tests:", ", ".join("%d %s" % (n, kind) for kind, n in sorted(counts.items())))
     sys.exit(1 if counts.get("FAILED", 0) > 0 or counts.get("ok", 0) == 0 else 0)
 
 
