@@ -1,7 +1,7 @@
-// Builds small ONNX models for tests, byte by byte through the schema, and runs them. One model at a
-// time; memory goes with the test's process.
+// Builds small ONNX models for tests through the schema, and runs them. One model at a time.
 #pragma once
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "engine/engine.h"
 
@@ -17,26 +17,25 @@
 static Onnx__ModelProto model = ONNX__MODEL_PROTO__INIT;
 static Onnx__GraphProto graph = ONNX__GRAPH_PROTO__INIT;
 static uint32_t builder_noise = 1;
+static struct arena builder_memory; // of the current model
 
-static void *zalloc(size_t size)
+static inline void *zalloc(size_t size)
 {
-    void *p = calloc(1, size > 0 ? size : 1);
-    ck_assert_ptr_nonnull(p);
-    return p;
+    return arena_alloc(&builder_memory, size);
 }
 
-static char *copy_text(const char *s)
+static inline char *copy_text(const char *s)
 {
-    char *p = strdup(s);
-    ck_assert_ptr_nonnull(p);
-    return p;
+    return arena_copy(&builder_memory, span_from(s));
 }
 
 // Appends to one of protobuf-c's arrays of pointers.
 #define APPEND(array, count, item)                                                                 \
     do {                                                                                           \
-        (array) = realloc((array), ((count) + 1) * sizeof *(array));                               \
-        ck_assert_ptr_nonnull(array);                                                              \
+        void *bigger_ = zalloc(((count) + 1) * sizeof *(array));                                   \
+        if ((count) > 0)                                                                           \
+            memcpy(bigger_, (array), (count) * sizeof *(array));                                   \
+        (array) = bigger_;                                                                         \
         (array)[(count)++] = (item);                                                               \
     } while (0)
 
@@ -80,6 +79,7 @@ static inline Onnx__ValueInfoProto *value_info(const char *name, int rank, const
 // A new model with input "x" of this shape and output "y".
 static inline void model_begin(int opset, int rank, const int64_t *dims)
 {
+    arena_release(&builder_memory);
     onnx__model_proto__init(&model);
     onnx__graph_proto__init(&graph);
     Onnx__OperatorSetIdProto *o = zalloc(sizeof *o);
@@ -252,8 +252,9 @@ static inline size_t model_compare(double tolerance, const char *what)
     ck_assert_msg(engine_load(path, &e, &error) == OK, "%s: %s", what, error.msg);
     ck_assert_int_eq(engine_context_new(e, &c, &error), OK);
     size_t ins = engine_input_floats(e), outs = engine_output_floats(e), steps = engine_step_count(e);
-    float *x = zalloc(ins * sizeof *x), *fast = zalloc(outs * sizeof *x);
-    float *plain = zalloc(outs * sizeof *x);
+    float *x = malloc(ins * sizeof *x), *fast = malloc(outs * sizeof *x);
+    float *plain = malloc(outs * sizeof *x);
+    ck_assert(x != NULL && fast != NULL && plain != NULL);
     for (size_t i = 0; i < ins; i++)
         x[i] = noise();
     for (int run = 0; run < 2; run++) // the second on a used arena

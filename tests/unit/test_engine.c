@@ -21,12 +21,12 @@
 
 // malloc of the whole process, libraries too, goes through here and is counted while `counting`.
 static bool counting;
+#ifndef SANITIZED
 static struct {
     size_t own, library, largest; // calls from this program; from shared libraries
     long live;                    // not freed yet
 } counts;
 
-#ifndef SANITIZED
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t size);
@@ -113,7 +113,7 @@ static const char *build(void)
     model_floats("fw", 2, (int64_t[]){24, 10}, 1, 0);
     model_node("MatMul", "j fw", "k");
     model_node("Softmax", "k", "y");
-    struct buf bytes = model_pack();
+    AUTO_BUF struct buf bytes = model_pack();
     return memory_file(buf_view(&bytes));
 }
 

@@ -61,7 +61,7 @@ END_TEST
 START_TEST(every_cut)
 {
     build();
-    struct buf bytes = model_pack();
+    AUTO_BUF struct buf bytes = model_pack();
     for (size_t len = 0; len < bytes.len; len++)
         accepts_copy(bytes.data, len);
     ck_assert(accepts_copy(bytes.data, bytes.len));
@@ -73,7 +73,7 @@ END_TEST
 START_TEST(every_byte_changed)
 {
     build();
-    struct buf bytes = model_pack();
+    AUTO_BUF struct buf bytes = model_pack();
     static const char values[] = {0, 1, 0x7f, (char)0x80, (char)0xff};
     for (size_t i = 0; i < bytes.len; i++) {
         char old = bytes.data[i];
@@ -102,7 +102,7 @@ END_TEST
 START_TEST(nesting)
 {
     // AttributeProto.g (6) → GraphProto.node (1) → NodeProto.attribute (5) → …, inside out
-    struct buf inside = {0}, outside = {0};
+    AUTO_BUF struct buf inside = {0}, outside = {0};
     static const unsigned char fields[] = {6 << 3 | 2, 5 << 3 | 2, 1 << 3 | 2};
     for (int depth = 0; depth < 3000; depth++) {
         size_t len = inside.len;
@@ -131,7 +131,7 @@ END_TEST
 START_TEST(memory_is_bounded)
 {
     // two bytes of file become a whole NodeProto each
-    struct buf bytes = {0}, nodes = {0};
+    AUTO_BUF struct buf bytes = {0}, nodes = {0};
     for (int i = 0; i < 400000; i++)
         buf_add(&nodes, "\x0a\x00", 2);
     buf_add_char(&bytes, 7 << 3 | 2);
@@ -290,7 +290,7 @@ START_TEST(widened_types)
     t = tensor("byte", ONNX__TENSOR_PROTO__DATA_TYPE__INT8, 1, dims, 1);
     t->raw_data.data[4] = 0xfe;
     APPEND(graph.initializer, graph.n_initializer, t);
-    struct buf bytes = model_pack();
+    AUTO_BUF struct buf bytes = model_pack();
     struct graph *g;
     struct error error;
     ck_assert_int_eq(onnx_read(buf_view(&bytes), 1 << 24, &g, &error), OK);
