@@ -121,23 +121,31 @@ static void report(struct bench *b)
 }
 
 // Time per step on stderr: the fastest of several runs, step by step.
-static enum err report_layers(struct bench *b, struct error *error)
+static enum err print_layers(struct bench *b, struct engine_step *steps, struct engine_step *best,
+                             struct error *error)
 {
     enum { RUNS = 20 };
     size_t count = engine_step_count(b->engine);
-    struct engine_step *steps = calloc(count, sizeof *steps), *best = calloc(count, sizeof *best);
-    enum err err = steps != NULL && best != NULL ? OK : fail(error, ERR_NOMEM, 0, "no memory");
-    for (int run = 0; run < RUNS && err == OK; run++) {
-        err = engine_profile(b->context, b->input, b->output, steps, error);
-        for (size_t i = 0; i < count && err == OK; i++)
+    for (int run = 0; run < RUNS; run++) {
+        TRY(engine_profile(b->context, b->input, b->output, steps, error));
+        for (size_t i = 0; i < count; i++)
             if (run == 0 || steps[i].ns < best[i].ns)
                 best[i] = steps[i];
     }
-    for (size_t i = 0; i < count && err == OK; i++)
+    for (size_t i = 0; i < count; i++)
         fprintf(stderr, "%4zu %10.1f us  %-18s %-26s %s\n", i, (double)best[i].ns / 1000,
                 best[i].op, best[i].kernel, best[i].node);
+    return OK;
+}
+
+static enum err report_layers(struct bench *b, struct error *error)
+{
+    size_t count = engine_step_count(b->engine);
+    struct engine_step *steps = calloc(2 * count + 1, sizeof *steps);
+    if (steps == NULL)
+        return fail(error, ERR_NOMEM, 0, "no memory");
+    enum err err = print_layers(b, steps, steps + count, error);
     free(steps);
-    free(best);
     return err;
 }
 

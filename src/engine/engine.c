@@ -36,21 +36,26 @@ static enum err read_graph(const char *path, struct graph **out, struct error *e
     return err == OK ? OK : fail_context(error, err, "model '%.150s'", path);
 }
 
+static enum err compile(struct engine *e, struct graph *g, struct error *error)
+{
+    e->input = g->values[g->input].t.shape;
+    e->output = g->values[g->output].t.shape;
+    e->gflop = g->flop * 1e-9;
+    TRY(passes_run(g, error));
+    return program_compile(g, &e->program, error);
+}
+
 enum err engine_load(const char *onnx_path, struct engine **out, struct error *error)
 {
-    struct graph *g;
+    struct graph *g = NULL;
     *out = NULL;
     TRY(read_graph(onnx_path, &g, error));
     struct engine *e = calloc(1, sizeof *e);
-    enum err err = e != NULL ? OK : fail(error, ERR_NOMEM, 0, "no memory to load the model");
-    if (err == OK) {
-        e->input = g->values[g->input].t.shape;
-        e->output = g->values[g->output].t.shape;
-        e->gflop = g->flop * 1e-9;
-        err = passes_run(g, error);
-    }
-    if (err == OK)
-        err = program_compile(g, &e->program, error);
+    enum err err = ERR_NOMEM;
+    if (e != NULL && g != NULL)
+        err = compile(e, g, error);
+    else
+        fail(error, ERR_NOMEM, 0, "no memory to load the model");
     graph_free(g);
     if (err != OK) {
         engine_free(e);

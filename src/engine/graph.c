@@ -140,12 +140,13 @@ static enum err find_ops(struct graph *g, struct error *error)
         if (n->dead)
             continue;
         n->op = domain_is_onnx(n->domain) ? op_find(n->op_type, g->opset) : NULL;
-        if (n->op == NULL)
-            return fail(error, ERR_UNSUPPORTED, 0,
-                        "operator '%.60s%s%.60s' of node '%.60s' is not supported (opset %d); see "
-                        "docs/engine.md for those that are",
-                        n->domain, domain_is_onnx(n->domain) ? "" : ".", n->op_type, n->name,
-                        g->opset);
+        if (n->op == NULL) {
+            fail(error, ERR_UNSUPPORTED, 0,
+                 "operator '%.60s%s%.60s' of node '%.60s' is not supported (opset %d); see "
+                 "docs/engine.md for those that are",
+                 n->domain, domain_is_onnx(n->domain) ? "" : ".", n->op_type, n->name, g->opset);
+            return ERR_UNSUPPORTED;
+        }
     }
     return OK;
 }
@@ -237,8 +238,8 @@ enum err graph_infer(struct graph *g, struct error *error)
         return fail(error, ERR_UNSUPPORTED, 0,
                     "the model's output '%.60s' is %s; smelt needs floats that depend on the input",
                     out->name,
-                    out->t.data != NULL            ? "a constant"
-                    : out->t.dtype != DTYPE_F32    ? "integer"
-                                                   : "empty");
+                    out->t.data != NULL         ? "a constant"
+                    : out->t.dtype != DTYPE_F32 ? "integer"
+                                                : "empty");
     return OK;
 }

@@ -62,8 +62,8 @@ struct window {
 enum unary { // y =
     UNARY_NONE,
     UNARY_RELU,
-    UNARY_LEAKY_RELU,   // x < 0 ? alpha x : x
-    UNARY_CLIP,         // min(max(x, alpha), beta)
+    UNARY_LEAKY_RELU, // x < 0 ? alpha x : x
+    UNARY_CLIP,       // min(max(x, alpha), beta)
     UNARY_SIGMOID,
     UNARY_HARD_SIGMOID, // min(max(alpha x + beta, 0), 1)
     UNARY_HARD_SWISH,   // x min(max(x / 6 + 0.5, 0), 1)

@@ -19,7 +19,7 @@ enum { OPERANDS_MAX = 8 };
 
 enum err dnnl_fail(dnnl_status_t status, const char *what, struct error *error)
 {
-    enum err code = status == dnnl_unimplemented    ? ERR_UNSUPPORTED
+    enum err code = status == dnnl_unimplemented   ? ERR_UNSUPPORTED
                     : status == dnnl_out_of_memory ? ERR_NOMEM
                                                    : ERR_INTERNAL;
     return fail(error, code, 0, "oneDNN status %d from %.100s", (int)status, what);
@@ -66,7 +66,7 @@ static enum err buffer_new(struct lowering *l, size_t bytes, int *out, struct er
     size_t cap = p->buffer_cap;
     if (!grow(&p->buffers, p->buffer_count, &p->buffer_cap, sizeof *p->buffers))
         return no_memory(error);
-    if (cap != p->buffer_cap) {
+    if (cap != p->buffer_cap || l->buffer_until == NULL) {
         int *until = realloc(l->buffer_until, p->buffer_cap * sizeof *until);
         if (until == NULL)
             return no_memory(error);
@@ -127,8 +127,7 @@ enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd
 {
     struct program *p = l->program;
     struct operand scratch = {.arg = DNNL_ARG_SCRATCHPAD};
-    const dnnl_memory_desc_t *md =
-        dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     size_t scratch_bytes = md != NULL ? dnnl_memory_desc_get_size(md) : 0;
     enum err err = OK;
     if (scratch_bytes > 0)
@@ -166,8 +165,8 @@ enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memor
     dnnl_primitive_attr_t attr;
     DNNL_TRY(dnnl_primitive_attr_create(&attr));
     dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    dnnl_status_t status = dnnl_reorder_primitive_desc_create(
-        &pd, &x->md, l->program->engine, md, l->program->engine, attr);
+    dnnl_status_t status = dnnl_reorder_primitive_desc_create(&pd, &x->md, l->program->engine, md,
+                                                              l->program->engine, attr);
     dnnl_primitive_attr_destroy(attr);
     DNNL_TRY(status);
     struct operand both[2] = {*x};
@@ -304,9 +303,9 @@ static void note_last_readers(struct lowering *l)
     l->last_reader[g->output] = INT_MAX;
 }
 
-// Blocks of channels as wide as a vector beat oneDNN's own choice (channels last) by 5 to 15 % where
-// an image is larger than the cache, and tie elsewhere; but channels are then computed in whole
-// blocks. Where that would waste more than it gains, the choice is oneDNN's.
+// Blocks of channels as wide as a vector beat oneDNN's own choice (channels last) by 5 to 15 %
+// where an image is larger than the cache, and tie elsewhere; but channels are then computed in
+// whole blocks. Where that would waste more than it gains, the choice is oneDNN's.
 static int choose_channel_block(const struct graph *g)
 {
     const double WASTE_MAX = 1.06;

@@ -23,8 +23,7 @@ enum err program_context_new(const struct program *p, struct program_context **o
                              struct error *error) MUST_CHECK;
 void program_context_free(struct program_context *c); // NULL allowed
 enum err program_run(struct program_context *c, const float *input, float *output,
-                     const atomic_int *cancel, int64_t deadline_ms,
-                     struct error *error) MUST_CHECK;
+                     const atomic_int *cancel, int64_t deadline_ms, struct error *error) MUST_CHECK;
 
 size_t program_step_count(const struct program *p);
 enum err program_profile(struct program_context *c, const float *input, float *output,

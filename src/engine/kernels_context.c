@@ -44,8 +44,8 @@ static enum err bind_primitive(struct program_context *c, const struct step *s,
         const struct operand *x = &s->operands[i];
         dnnl_memory_t memory = x->shared;
         if (memory == NULL) {
-            DNNL_TRY(dnnl_memory_create(&memory, &x->md, c->program->engine,
-                                        address(c, &x->place)));
+            DNNL_TRY(
+                dnnl_memory_create(&memory, &x->md, c->program->engine, address(c, &x->place)));
             c->memories[c->memory_count++] = memory;
         }
         b->args[b->arg_count++] = (dnnl_exec_arg_t){x->arg, memory};
@@ -75,8 +75,8 @@ static enum err bind(struct program_context *c, struct error *error)
         operands += (size_t)p->steps[i].operand_count;
     c->steps = pool_calloc(&c->pool, p->step_count, sizeof *c->steps);
     c->memories = pool_calloc(&c->pool, operands, sizeof(dnnl_memory_t));
-    c->arena = mmap(NULL, p->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                    0);
+    c->arena =
+        mmap(NULL, p->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (c->arena == MAP_FAILED)
         c->arena = NULL;
     if (c->steps == NULL || c->memories == NULL || c->arena == NULL)
@@ -129,7 +129,8 @@ static enum err run_step(struct program_context *c, size_t i, struct error *erro
     const struct step *s = &c->program->steps[i];
     const struct bound_step *b = &c->steps[i];
     if (s->primitive != NULL) {
-        dnnl_status_t status = dnnl_primitive_execute(s->primitive, c->stream, b->arg_count, b->args);
+        dnnl_status_t status =
+            dnnl_primitive_execute(s->primitive, c->stream, b->arg_count, b->args);
         return status == dnnl_success ? OK : dnnl_fail(status, s->name, error);
     }
     const struct tensor *out = &b->tensors[s->operand_count - 1];
@@ -181,7 +182,7 @@ enum err program_profile(struct program_context *c, const float *input, float *o
         int64_t start = now_ns();
         TRY(run_step(c, i, error));
         steps[i] = (struct engine_step){p->steps[i].name, p->steps[i].op, p->steps[i].kernel,
-                                         now_ns() - start};
+                                        now_ns() - start};
     }
     memcpy(output, address(c, &p->output.place), p->output_bytes);
     return OK;

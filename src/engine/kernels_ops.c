@@ -62,8 +62,7 @@ static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, str
     if (status == dnnl_success && n->activation.kind != UNARY_NONE) {
         float alpha, beta;
         activation_numbers(&n->activation, &alpha, &beta);
-        status =
-            dnnl_post_ops_append_eltwise(ops, 1, activation_kind(&n->activation), alpha, beta);
+        status = dnnl_post_ops_append_eltwise(ops, 1, activation_kind(&n->activation), alpha, beta);
     }
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(*out, ops);
@@ -78,8 +77,7 @@ static enum err describe(struct lowering *l, const struct node *n, const_dnnl_op
 {
     dnnl_primitive_attr_t attr;
     TRY(attributes(n, &attr, error));
-    dnnl_status_t status =
-        dnnl_primitive_desc_create(out, desc, attr, l->program->engine, NULL);
+    dnnl_status_t status = dnnl_primitive_desc_create(out, desc, attr, l->program->engine, NULL);
     dnnl_primitive_attr_destroy(attr);
     DNNL_TRY(status);
     return OK;
@@ -135,7 +133,8 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, dnnl_pri
     int count = 3;
     struct engine_shape s = {1, {0}};
     const float *bias = constant_data(l, n, 2);
-    enum err err = operand_of(l, n->inputs[0], DNNL_ARG_SRC, query(pd, dnnl_query_src_md), &x[0], error);
+    enum err err =
+        operand_of(l, n->inputs[0], DNNL_ARG_SRC, query(pd, dnnl_query_src_md), &x[0], error);
     if (err == OK)
         err = operand_weight(l, constant_data(l, n, 1), weights, query(pd, dnnl_query_weights_md),
                              DNNL_ARG_WEIGHTS, &x[1], error);
@@ -179,9 +178,8 @@ static struct window_dims window_dims(const struct window *w, const struct engin
 static enum err md_blocked(const struct lowering *l, const struct engine_shape *s,
                            dnnl_memory_desc_t *out, struct error *error)
 {
-    static const dnnl_format_tag_t tags[2][SPATIAL_MAX] = {{dnnl_nCw8c, dnnl_nChw8c, dnnl_nCdhw8c},
-                                                           {dnnl_nCw16c, dnnl_nChw16c,
-                                                            dnnl_nCdhw16c}};
+    static const dnnl_format_tag_t tags[2][SPATIAL_MAX] = {
+        {dnnl_nCw8c, dnnl_nChw8c, dnnl_nCdhw8c}, {dnnl_nCw16c, dnnl_nChw16c, dnnl_nCdhw16c}};
     dnnl_dims_t dims = {0};
     if (l->channel_block == 0 || s->dims[1] < l->channel_block)
         return md_any(s, out, error);
@@ -199,8 +197,8 @@ static bool is_reference(const_dnnl_primitive_desc_t pd)
 }
 
 static enum err describe_conv(struct lowering *l, const struct node *n, bool blocked,
-                              const struct engine_shape *weights_shape,
-                              dnnl_primitive_desc_t *out, struct error *error)
+                              const struct engine_shape *weights_shape, dnnl_primitive_desc_t *out,
+                              struct error *error)
 {
     const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
     const struct engine_shape *y = &node_output(l->graph, n)->shape;
@@ -409,9 +407,8 @@ enum err lower_unary(struct lowering *l, const struct node *n, struct error *err
         return fail(error, ERR_UNSUPPORTED, 0, "no such eltwise");
     activation_numbers(&n->params.unary, &alpha, &beta);
     TRY(operand_of(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
-    DNNL_TRY(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference,
-                                            activation_kind(&n->params.unary), &src.md, alpha,
-                                            beta));
+    DNNL_TRY(dnnl_eltwise_forward_desc_init(
+        &desc, dnnl_forward_inference, activation_kind(&n->params.unary), &src.md, alpha, beta));
     return emit_simple(l, n, &desc, &src, true, error);
 }
 
@@ -470,34 +467,40 @@ enum err lower_binary(struct lowering *l, const struct node *n, struct error *er
     return emit(l, n, pd, x, 3, error);
 }
 
-enum err lower_concat(struct lowering *l, const struct node *n, struct error *error)
+// x: room for all inputs and the result; mds: for all inputs.
+static enum err emit_concat(struct lowering *l, const struct node *n, struct operand *x,
+                            dnnl_memory_desc_t *mds, struct error *error)
 {
-    size_t count = (size_t)n->input_count;
-    struct operand *x = calloc(count + 1, sizeof *x);
-    dnnl_memory_desc_t *mds = calloc(count, sizeof *mds);
+    int count = n->input_count;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    enum err err = x == NULL || mds == NULL ? fail(error, ERR_NOMEM, 0, "no memory") : OK;
-    for (size_t k = 0; k < count && err == OK; k++) {
-        err = operand_of(l, n->inputs[k], DNNL_ARG_MULTIPLE_SRC + (int)k, NULL, &x[k], error);
+    for (int k = 0; k < count; k++) {
+        TRY(operand_of(l, n->inputs[k], DNNL_ARG_MULTIPLE_SRC + k, NULL, &x[k], error));
         mds[k] = x[k].md;
     }
-    if (err == OK)
-        err = attributes(n, &attr, error);
-    if (err == OK) {
-        dnnl_status_t status = dnnl_concat_primitive_desc_create(
-            &pd, NULL, (int)count, n->params.axis.begin, mds, attr, l->program->engine);
-        dnnl_primitive_attr_destroy(attr);
-        if (status != dnnl_success)
-            err = dnnl_fail(status, "dnnl_concat_primitive_desc_create", error);
-    }
-    if (err == OK)
-        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, query(pd, dnnl_query_dst_md), &x[count],
-                          error);
-    if (err == OK)
-        err = emit(l, n, pd, x, (int)count + 1, error);
-    else if (pd != NULL)
+    TRY(attributes(n, &attr, error));
+    dnnl_status_t status = dnnl_concat_primitive_desc_create(&pd, NULL, count, n->params.axis.begin,
+                                                             mds, attr, l->program->engine);
+    dnnl_primitive_attr_destroy(attr);
+    DNNL_TRY(status);
+    enum err err =
+        operand_new(l, n->outputs[0], DNNL_ARG_DST, query(pd, dnnl_query_dst_md), &x[count], error);
+    if (err != OK) {
         dnnl_primitive_desc_destroy(pd);
+        return err;
+    }
+    return emit(l, n, pd, x, count + 1, error);
+}
+
+enum err lower_concat(struct lowering *l, const struct node *n, struct error *error)
+{
+    struct operand *x = calloc((size_t)n->input_count + 1, sizeof *x);
+    dnnl_memory_desc_t *mds = calloc((size_t)n->input_count, sizeof *mds);
+    enum err err = ERR_NOMEM;
+    if (x != NULL && mds != NULL)
+        err = emit_concat(l, n, x, mds, error);
+    else
+        fail(error, ERR_NOMEM, 0, "no memory to prepare the model");
     free(x);
     free(mds);
     return err;
@@ -537,8 +540,8 @@ enum err lower_softmax(struct lowering *l, const struct node *n, struct error *e
     TRY(operand_plain(l, n->inputs[0], DNNL_ARG_SRC, &src, error));
     DNNL_TRY(dnnl_memory_desc_init_by_tag(&md, 3, dims, dnnl_f32, dnnl_abc));
     src.md = md;
-    DNNL_TRY(dnnl_softmax_v2_forward_desc_init(&desc, dnnl_forward_inference,
-                                               dnnl_softmax_accurate, &md, &md, 1));
+    DNNL_TRY(dnnl_softmax_v2_forward_desc_init(&desc, dnnl_forward_inference, dnnl_softmax_accurate,
+                                               &md, &md, 1));
     TRY(emit_simple(l, n, &desc, &src, true, error));
     TRY(operand_of(l, n->outputs[0], 0, NULL, &result, error));
     return view_as(l, &result, n->outputs[0], error);

@@ -84,7 +84,7 @@ static enum err read_initializers(const Onnx__GraphProto *p, struct graph *g, st
     if (p->n_sparse_initializer > 0)
         return fail(error, ERR_UNSUPPORTED, 0, "the model has sparse tensors, not supported");
     for (size_t i = 0; i < p->n_initializer; i++) {
-        int v;
+        int v = -1;
         const char *name = p->initializer[i]->name;
         TRY(name_value(g, names, name != NULL ? name : "", &v, error));
         TRY(onnx_read_tensor(g, p->initializer[i], &g->values[v].t, error));
@@ -139,8 +139,9 @@ static enum err read_inputs(const Onnx__GraphProto *p, struct graph *g, struct n
         if (*names_slot(names, g, name) != 0)
             continue; // an initializer: old files list them here too
         if (g->input >= 0)
-            return fail(error, ERR_UNSUPPORTED, 0, "the model has several inputs ('%.60s', '%.60s')",
-                        g->values[g->input].name, name);
+            return fail(error, ERR_UNSUPPORTED, 0,
+                        "the model has several inputs ('%.60s', '%.60s')", g->values[g->input].name,
+                        name);
         TRY(name_value(g, names, name, &g->input, error));
         TRY(read_input(p->input[i], g, g->input, error));
     }
@@ -200,9 +201,7 @@ static enum err read_node(struct graph *g, struct names *names, const Onnx__Node
     struct node *n = &g->nodes[index];
     n->op_type = p->op_type != NULL ? p->op_type : "";
     n->domain = p->domain != NULL ? p->domain : "";
-    n->name = p->name != NULL && p->name[0] != '\0' ? p->name
-              : p->n_output > 0                     ? p->output[0]
-                                                    : "";
+    n->name = p->name != NULL && p->name[0] != '\0' ? p->name : p->n_output > 0 ? p->output[0] : "";
     n->sum = -1;
     n->attributes = pool_calloc(&g->pool, p->n_attribute, sizeof *n->attributes);
     n->inputs = pool_calloc(&g->pool, p->n_input + 2, sizeof *n->inputs); // passes add up to two

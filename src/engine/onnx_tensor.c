@@ -248,7 +248,8 @@ enum err onnx_read_tensor(struct graph *g, const Onnx__TensorProto *p, struct te
                                          : p->n_uint64_data;
     if (there != count)
         return fail(error, ERR_FORMAT, 0,
-                    "tensor '%.60s' says %zu elements, its data do not hold that many", name, count);
+                    "tensor '%.60s' says %zu elements, its data do not hold that many", name,
+                    count);
     out->data = borrow(s, p);
     if (out->data != NULL && (uintptr_t)out->data % dtype_bytes(s->dtype) == 0)
         return OK;

@@ -9,8 +9,8 @@
 
 struct walk {
     struct graph *g;
-    int *same_as;  // [value_cap] the value to read instead; itself: none
-    enum err err;  // of a rule that could not do its work
+    int *same_as; // [value_cap] the value to read instead; itself: none
+    enum err err; // of a rule that could not do its work
 };
 
 static int same_as(struct walk *w, int v)
@@ -97,8 +97,8 @@ static bool take_pad(struct walk *w, struct node *n)
     if (kind != OP_CONV && kind != OP_AVERAGE_POOL && kind != OP_MAX_POOL)
         return false;
     struct node *pad = producer(w, n->inputs[0], OP_PAD);
-    if (pad == NULL || (kind == OP_MAX_POOL ? pad->params.pad.value > -FLT_MAX
-                                            : pad->params.pad.value != 0))
+    if (pad == NULL ||
+        (kind == OP_MAX_POOL ? pad->params.pad.value > -FLT_MAX : pad->params.pad.value != 0))
         return false;
     for (int i = 0; i < 2 + window->rank; i++) {
         int64_t before = pad->params.pad.before[i], after = pad->params.pad.after[i];
@@ -291,7 +291,8 @@ static bool fold_affine(struct walk *w, struct node *n)
 static bool fold_sum(struct walk *w, struct node *n)
 {
     struct graph *g = w->g;
-    if (n->op->kind != OP_BINARY || n->params.binary != BINARY_ADD || n->inputs[0] == n->inputs[1] ||
+    if (n->op->kind != OP_BINARY || n->params.binary != BINARY_ADD ||
+        n->inputs[0] == n->inputs[1] ||
         !shape_equal(&node_input(g, n, 0)->shape, &node_input(g, n, 1)->shape))
         return false;
     // the later one, so that it moves the shorter way
@@ -336,7 +337,8 @@ static bool fold_activation(struct walk *w, struct node *n)
 static void visit(struct walk *w, struct node *n)
 {
     static bool (*const rules[])(struct walk *, struct node *) = {
-        drop_identity, merge_moves, take_pad, matmul_to_gemm, fold_affine, fold_sum, fold_activation,
+        drop_identity, merge_moves, take_pad,        matmul_to_gemm,
+        fold_affine,   fold_sum,    fold_activation,
     };
     for (int k = 0; k < n->input_count; k++)
         if (n->inputs[k] >= 0)

@@ -93,7 +93,10 @@ void plain_unary(const struct node *n, const struct tensor *in, const struct ten
 
 static float binary_float(enum binary kind, float a, float b)
 {
-    return kind == BINARY_ADD ? a + b : kind == BINARY_SUB ? a - b : kind == BINARY_MUL ? a * b : a / b;
+    return kind == BINARY_ADD   ? a + b
+           : kind == BINARY_SUB ? a - b
+           : kind == BINARY_MUL ? a * b
+                                : a / b;
 }
 
 // Wraps on overflow, like the machines that exporters run on; x / 0 is 0.
@@ -215,8 +218,9 @@ void plain_softmax(const struct node *n, const struct tensor *in, const struct t
 {
     int64_t outer = 1, size = 1, inner = 1;
     for (int i = 0; i < out->shape.rank; i++)
-        *(i < n->params.axis.begin ? &outer : i < n->params.axis.end ? &size : &inner) *=
-            out->shape.dims[i];
+        *(i < n->params.axis.begin ? &outer
+          : i < n->params.axis.end ? &size
+                                   : &inner) *= out->shape.dims[i];
     for (int64_t p = 0; p < outer * inner; p++) {
         const float *x = (const float *)in->data + p / inner * size * inner + p % inner;
         float *y = (float *)out->data + p / inner * size * inner + p % inner;
@@ -347,8 +351,10 @@ void plain_constant(const struct node *n, const struct tensor *in, const struct 
     else if (a->kind == ATTR_FLOAT)
         *(float *)out->data = a->f;
     else
-        memcpy(out->data, a->kind == ATTR_INTS ? (const void *)a->ints
-                          : a->kind == ATTR_FLOATS ? (const void *)a->floats : a->t.data,
+        memcpy(out->data,
+               a->kind == ATTR_INTS     ? (const void *)a->ints
+               : a->kind == ATTR_FLOATS ? (const void *)a->floats
+                                        : a->t.data,
                (size_t)shape_count(&out->shape) * dtype_bytes(out->dtype));
 }
 

@@ -14,15 +14,14 @@ static void read_axes(const struct node *n, const struct tensor *in, const struc
     const struct window *w = &n->params.window;
     int missing = SPATIAL_MAX - w->rank;
     for (int i = 0; i < SPATIAL_MAX; i++)
-        axes[i] = i < missing
-                      ? (struct axis){1, 1, 1, 1, 1, 0, 0}
-                      : (struct axis){in->shape.dims[2 + i - missing],
-                                      out->shape.dims[2 + i - missing],
-                                      w->kernel[i - missing],
-                                      w->stride[i - missing],
-                                      w->dilation[i - missing],
-                                      w->before[i - missing],
-                                      w->after[i - missing]};
+        axes[i] = i < missing ? (struct axis){1, 1, 1, 1, 1, 0, 0}
+                              : (struct axis){in->shape.dims[2 + i - missing],
+                                              out->shape.dims[2 + i - missing],
+                                              w->kernel[i - missing],
+                                              w->stride[i - missing],
+                                              w->dilation[i - missing],
+                                              w->before[i - missing],
+                                              w->after[i - missing]};
 }
 
 // The taps of the window at output position `out` that lie inside the input: [*first, *end).
@@ -47,11 +46,11 @@ static double window_dot(const struct axis a[SPATIAL_MAX], const float *in, cons
     for (int64_t z = first[0]; z < end[0]; z++)
         for (int64_t y = first[1]; y < end[1]; y++)
             for (int64_t x = first[2]; x < end[2]; x++)
-                sum += (double)weights[(z * a[1].kernel + y) * a[2].kernel + x] *
-                       (double)in[((s[0] + z * a[0].dilation) * a[1].in + s[1] +
-                                   y * a[1].dilation) *
-                                      a[2].in +
-                                  s[2] + x * a[2].dilation];
+                sum +=
+                    (double)weights[(z * a[1].kernel + y) * a[2].kernel + x] *
+                    (double)in[((s[0] + z * a[0].dilation) * a[1].in + s[1] + y * a[1].dilation) *
+                                   a[2].in +
+                               s[2] + x * a[2].dilation];
     return sum;
 }
 
@@ -94,9 +93,9 @@ static float pool_max(const struct node *n, const struct axis a[SPATIAL_MAX], co
     for (int64_t z = first[0]; z < end[0]; z++)
         for (int64_t y = first[1]; y < end[1]; y++)
             for (int64_t x = first[2]; x < end[2]; x++) {
-                float v = in[((s[0] + z * a[0].dilation) * a[1].in + s[1] + y * a[1].dilation) *
-                                 a[2].in +
-                             s[2] + x * a[2].dilation];
+                float v =
+                    in[((s[0] + z * a[0].dilation) * a[1].in + s[1] + y * a[1].dilation) * a[2].in +
+                       s[2] + x * a[2].dilation];
                 max = v > max ? v : max;
             }
     return max;
@@ -117,10 +116,9 @@ static float pool_average(const struct node *n, const struct axis a[SPATIAL_MAX]
     for (int64_t z = first[0]; z < end[0]; z++)
         for (int64_t y = first[1]; y < end[1]; y++)
             for (int64_t x = first[2]; x < end[2]; x++)
-                sum += (double)in[((s[0] + z * a[0].dilation) * a[1].in + s[1] +
-                                   y * a[1].dilation) *
-                                      a[2].in +
-                                  s[2] + x * a[2].dilation];
+                sum += (double)
+                    in[((s[0] + z * a[0].dilation) * a[1].in + s[1] + y * a[1].dilation) * a[2].in +
+                       s[2] + x * a[2].dilation];
     return count > 0 ? (float)(sum / (double)count) : 0;
 }
 

@@ -45,7 +45,7 @@ size_t plan_place(struct plan_buffer *buffers, size_t count)
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
         order[i] = &buffers[i];
-    qsort(order, count, sizeof *order, larger_first);
+    qsort(order, count, sizeof(struct plan_buffer *), larger_first);
     for (size_t i = 0; i < count; i++) {
         struct plan_buffer *b = order[i];
         b->offset = lowest_place(b, placed, i);

@@ -52,8 +52,8 @@ void *pool_alloc(struct pool *p, size_t size)
     if (p->over_limit)
         return NULL;
     size_t need = (size + align) / align * align; // never 0; blocks' sizes stay multiples
-    p->over_limit = p->limit_bytes > 0 && (p->used_bytes > p->limit_bytes ||
-                                           need > p->limit_bytes - p->used_bytes);
+    p->over_limit = p->limit_bytes > 0 &&
+                    (p->used_bytes > p->limit_bytes || need > p->limit_bytes - p->used_bytes);
     if (p->over_limit)
         return NULL;
     struct pool_block *block = block_for(p, (need + 2 * ALIGN - 1) / ALIGN * ALIGN);

@@ -19,7 +19,8 @@ static enum err run_node(const struct graph *g, const struct node *n, struct ten
     }
     for (int k = 0; k < n->input_count; k++)
         if (n->inputs[k] >= 0)
-            in[k] = live[n->inputs[k]].data != NULL ? live[n->inputs[k]] : g->values[n->inputs[k]].t;
+            in[k] =
+                live[n->inputs[k]].data != NULL ? live[n->inputs[k]] : g->values[n->inputs[k]].t;
     n->op->plain(n, in, out);
     free(in);
     return OK;
@@ -38,36 +39,40 @@ static void release_read(const struct graph *g, const struct node *n, int *reade
     }
 }
 
+// live[v]: the tensors computed so far; readers[v]: nodes that will still read v.
+static enum err run_graph(const struct graph *g, const float *input, float *output,
+                          struct tensor *live, int *readers, struct error *error)
+{
+    const struct tensor *x = &g->values[g->input].t, *y = &g->values[g->output].t;
+    size_t bytes = (size_t)shape_count(&x->shape) * sizeof(float);
+    for (int v = 0; v < g->value_count; v++)
+        readers[v] = g->values[v].readers;
+    live[g->input] = *x;
+    live[g->input].data = malloc(bytes);
+    if (live[g->input].data == NULL)
+        return fail(error, ERR_NOMEM, 0, "no memory to run the model");
+    memcpy(live[g->input].data, input, bytes);
+    for (int i = 0; i < g->node_count; i++) {
+        if (g->nodes[i].dead)
+            continue;
+        TRY(run_node(g, &g->nodes[i], live, error));
+        release_read(g, &g->nodes[i], readers, live);
+    }
+    memcpy(output, live[g->output].data, (size_t)shape_count(&y->shape) * sizeof(float));
+    return OK;
+}
+
 enum err reference_run(const struct graph *g, const float *input, float *output,
                        struct error *error)
 {
     size_t values = (size_t)g->value_count;
-    struct tensor *live = calloc(values, sizeof *live); // computed so far
-    int *readers = calloc(values, sizeof *readers);     // still to come
-    const struct tensor *x = &g->values[g->input].t, *y = &g->values[g->output].t;
-    enum err err = OK;
-    if (live == NULL || readers == NULL)
-        err = fail(error, ERR_NOMEM, 0, "no memory to run the model");
-    if (err == OK) {
-        for (size_t v = 0; v < values; v++)
-            readers[v] = g->values[v].readers;
-        size_t bytes = (size_t)shape_count(&x->shape) * sizeof(float);
-        live[g->input] = *x;
-        live[g->input].data = malloc(bytes);
-        if (live[g->input].data != NULL)
-            memcpy(live[g->input].data, input, bytes);
-        else
-            err = fail(error, ERR_NOMEM, 0, "no memory to run the model");
-    }
-    for (int i = 0; i < g->node_count && err == OK; i++) {
-        if (g->nodes[i].dead)
-            continue;
-        err = run_node(g, &g->nodes[i], live, error);
-        if (err == OK)
-            release_read(g, &g->nodes[i], readers, live);
-    }
-    if (err == OK)
-        memcpy(output, live[g->output].data, (size_t)shape_count(&y->shape) * sizeof(float));
+    struct tensor *live = calloc(values, sizeof *live);
+    int *readers = calloc(values, sizeof *readers);
+    enum err err = ERR_NOMEM;
+    if (live != NULL && readers != NULL)
+        err = run_graph(g, input, output, live, readers, error);
+    else
+        fail(error, ERR_NOMEM, 0, "no memory to run the model");
     for (size_t v = 0; v < values && live != NULL; v++)
         free(live[v].data);
     free(live);

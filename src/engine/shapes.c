@@ -60,7 +60,7 @@ static enum err read_axes(const struct node *n, const int64_t *axes, size_t coun
 {
     memset(marked, 0, ENGINE_RANK_MAX * sizeof *marked);
     for (size_t i = 0; i < count; i++) {
-        int axis;
+        int axis = 0;
         TRY(read_axis(n, axes[i], rank, &axis, error));
         if (marked[axis])
             return node_fail(n, ERR_FORMAT, error, "axis %d is listed twice", axis);
@@ -95,8 +95,8 @@ enum err shape_binary(struct graph *g, struct node *n, struct error *error)
     static const struct {
         const char *name;
         enum binary kind;
-    } names[] = {{"Add", BINARY_ADD}, {"Sub", BINARY_SUB},
-                 {"Mul", BINARY_MUL}, {"Div", BINARY_DIV}};
+    } names[] = {
+        {"Add", BINARY_ADD}, {"Sub", BINARY_SUB}, {"Mul", BINARY_MUL}, {"Div", BINARY_DIV}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(n->op->name, names[i].name) == 0)
             n->params.binary = names[i].kind;
@@ -225,7 +225,7 @@ enum err shape_matmul(struct graph *g, struct node *n, struct error *error)
 
 enum err shape_softmax(struct graph *g, struct node *n, struct error *error)
 {
-    int rank = node_input(g, n, 0)->shape.rank, axis;
+    int rank = node_input(g, n, 0)->shape.rank, axis = 0;
     TRY(need_floats(g, n, error));
     TRY(read_axis(n, attr_int(n, "axis", g->opset < 13 ? 1 : -1), rank, &axis, error));
     // before opset 13 the axis and all behind it are taken as one
@@ -238,8 +238,8 @@ enum err shape_reduce(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0);
     struct tensor *y = node_output(g, n);
-    const int64_t *axes;
-    size_t count;
+    const int64_t *axes = NULL;
+    size_t count = 0;
     TRY(need_floats(g, n, error));
     TRY(read_ints(g, n, "axes", 1, &axes, &count, error));
     TRY(read_axes(n, axes, count, x->shape.rank, n->params.reduced, error));
@@ -262,7 +262,7 @@ enum err shape_concat(struct graph *g, struct node *n, struct error *error)
 {
     struct tensor y = *node_input(g, n, 0);
     char a[128], b[128];
-    int axis;
+    int axis = 0;
     if (attr_find(n, "axis") == NULL || y.shape.rank == 0)
         return node_fail(n, ERR_FORMAT, error, "has no axis");
     TRY(read_axis(n, attr_int(n, "axis", 0), y.shape.rank, &axis, error));
@@ -292,7 +292,7 @@ enum err shape_transpose(struct graph *g, struct node *n, struct error *error)
     struct tensor *y = node_output(g, n);
     const struct attribute *a = attr_find(n, "perm");
     int rank = x->shape.rank;
-    bool seen[ENGINE_RANK_MAX];
+    bool seen[ENGINE_RANK_MAX] = {0};
     if (a != NULL && a->count != (size_t)rank)
         return node_fail(n, ERR_FORMAT, error, "perm has %zu axes, the input %d", a->count, rank);
     if (a != NULL)
@@ -310,15 +310,15 @@ enum err shape_pad(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0), *value = graph_constant(g, n, 2);
     struct tensor *y = node_output(g, n);
-    const int64_t *pads, *axes;
-    size_t count, axis_count, rank = (size_t)x->shape.rank;
+    const int64_t *pads = NULL, *axes = NULL;
+    size_t count = 0, axis_count = 0, rank = (size_t)x->shape.rank;
     const char *mode = attr_string(n, "mode", "constant");
     if (strcmp(mode, "constant") != 0)
         return node_fail(n, ERR_UNSUPPORTED, error, "mode '%.20s'; only 'constant'", mode);
     TRY(need_floats(g, n, error));
     TRY(read_ints(g, n, "pads", 1, &pads, &count, error));
     TRY(read_ints(g, n, "axes", 3, &axes, &axis_count, error));
-    bool seen[ENGINE_RANK_MAX];
+    bool seen[ENGINE_RANK_MAX] = {0};
     TRY(read_axes(n, axes, axis_count, x->shape.rank, seen, error));
     size_t padded = axes != NULL ? axis_count : rank;
     if (count != 2 * padded)
@@ -351,7 +351,7 @@ enum err shape_gather(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0), *indices = graph_constant(g, n, 1);
     struct tensor *y = node_output(g, n);
-    int axis;
+    int axis = 0;
     TRY(read_axis(n, attr_int(n, "axis", 0), x->shape.rank, &axis, error));
     if (indices == NULL || indices->dtype != DTYPE_I64)
         return node_fail(n, ERR_UNSUPPORTED, error, "its indices are not constant integers");
@@ -408,8 +408,8 @@ static enum err slice_axis(struct node *n, const struct slice_lists *l, size_t i
 enum err shape_slice(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0);
-    struct slice_lists l;
-    bool seen[ENGINE_RANK_MAX];
+    struct slice_lists l = {0};
+    bool seen[ENGINE_RANK_MAX] = {0};
     int rank = x->shape.rank;
     TRY(read_ints(g, n, "starts", 1, &l.starts, &l.count, error));
     TRY(read_ints(g, n, "ends", 2, &l.ends, &l.end_count, error));
@@ -437,8 +437,8 @@ enum err shape_slice(struct graph *g, struct node *n, struct error *error)
 enum err shape_expand(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0);
-    const int64_t *dims;
-    size_t count;
+    const int64_t *dims = NULL;
+    size_t count = 0;
     TRY(read_ints(g, n, "shape", 1, &dims, &count, error));
     if (count > ENGINE_RANK_MAX)
         return node_fail(n, ERR_LIMIT, error, "its result has %zu axes", count);

@@ -9,7 +9,8 @@ static void set_output(const struct graph *g, const struct node *n, enum dtype d
     g->values[n->outputs[0]].t = (struct tensor){.dtype = dtype, .shape = *s};
 }
 
-// The axes of Squeeze and Unsqueeze: an attribute, or since opset 13 an input. *given: were there any.
+// The axes of Squeeze and Unsqueeze: an attribute, or since opset 13 an input. *given: were there
+// any.
 static enum err read_axes(const struct graph *g, const struct node *n, int rank,
                           bool marked[ENGINE_RANK_MAX], int *count, struct error *error)
 {
@@ -37,8 +38,8 @@ static enum err read_axes(const struct graph *g, const struct node *n, int rank,
 enum err shape_squeeze(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0);
-    bool marked[ENGINE_RANK_MAX];
-    int count;
+    bool marked[ENGINE_RANK_MAX] = {0};
+    int count = 0;
     TRY(read_axes(g, n, x->shape.rank, marked, &count, error));
     struct engine_shape s = {0};
     for (int i = 0; i < x->shape.rank; i++) {
@@ -58,8 +59,8 @@ enum err shape_unsqueeze(struct graph *g, struct node *n, struct error *error)
     const struct tensor *x = node_input(g, n, 0);
     const struct attribute *a = attr_find(n, "axes");
     const struct tensor *t = graph_constant(g, n, 1);
-    bool marked[ENGINE_RANK_MAX];
-    int count;
+    bool marked[ENGINE_RANK_MAX] = {0};
+    int count = 0;
     size_t listed = a != NULL ? a->count : t != NULL ? (size_t)shape_count(&t->shape) : 0;
     if (listed > (size_t)(ENGINE_RANK_MAX - x->shape.rank))
         return node_fail(n, ERR_LIMIT, error, "its result has over %d axes", ENGINE_RANK_MAX);
@@ -91,8 +92,9 @@ enum err shape_reshape(struct graph *g, struct node *n, struct error *error)
     const struct tensor *x = node_input(g, n, 0), *to = graph_constant(g, n, 1);
     char from_text[128];
     if (to == NULL || to->dtype != DTYPE_I64 || to->shape.rank != 1)
-        return node_fail(n, ERR_UNSUPPORTED, error,
-                         "its shape is computed from the picture; only constant ones are supported");
+        return node_fail(
+            n, ERR_UNSUPPORTED, error,
+            "its shape is computed from the picture; only constant ones are supported");
     int64_t rank = shape_count(&to->shape), total = shape_count(&x->shape), known = 1;
     if (rank > ENGINE_RANK_MAX)
         return node_fail(n, ERR_LIMIT, error, "its result has over %d axes", ENGINE_RANK_MAX);
@@ -145,9 +147,9 @@ enum err shape_constant(struct graph *g, struct node *n, struct error *error)
     if (a->kind == ATTR_TENSOR)
         s = a->t.shape;
     n->params.constant = a;
-    enum dtype dtype = a->kind == ATTR_TENSOR                          ? a->t.dtype
+    enum dtype dtype = a->kind == ATTR_TENSOR                        ? a->t.dtype
                        : a->kind == ATTR_INT || a->kind == ATTR_INTS ? DTYPE_I64
-                                                                       : DTYPE_F32;
+                                                                     : DTYPE_F32;
     set_output(g, n, dtype, &s);
     return OK;
 }

@@ -148,9 +148,11 @@ static inline Onnx__NodeProto *model_node(const char *op, const char *inputs, co
     onnx__node_proto__init(n);
     n->op_type = copy_text(op);
     n->name = copy_text(outputs);
-    for (char *s = strtok_r(copy_text(inputs), " ", &saved); s != NULL; s = strtok_r(NULL, " ", &saved))
+    for (char *s = strtok_r(copy_text(inputs), " ", &saved); s != NULL;
+         s = strtok_r(NULL, " ", &saved))
         APPEND(n->input, n->n_input, strcmp(s, "-") == 0 ? copy_text("") : s);
-    for (char *s = strtok_r(copy_text(outputs), " ", &saved); s != NULL; s = strtok_r(NULL, " ", &saved))
+    for (char *s = strtok_r(copy_text(outputs), " ", &saved); s != NULL;
+         s = strtok_r(NULL, " ", &saved))
         APPEND(n->output, n->n_output, s);
     APPEND(graph.node, graph.n_node, n);
     return n;
@@ -251,7 +253,8 @@ static inline size_t model_compare(double tolerance, const char *what)
     const char *path = memory_file(buf_view(&bytes));
     ck_assert_msg(engine_load(path, &e, &error) == OK, "%s: %s", what, error.msg);
     ck_assert_int_eq(engine_context_new(e, &c, &error), OK);
-    size_t ins = engine_input_floats(e), outs = engine_output_floats(e), steps = engine_step_count(e);
+    size_t ins = engine_input_floats(e), outs = engine_output_floats(e),
+           steps = engine_step_count(e);
     float *x = malloc(ins * sizeof *x), *fast = malloc(outs * sizeof *x);
     float *plain = malloc(outs * sizeof *x);
     ck_assert(x != NULL && fast != NULL && plain != NULL);

@@ -1,5 +1,5 @@
-// What a loaded model promises: no allocation of its own while running, no threads, stopping, sharing
-// between processes, the same bits each time.
+// What a loaded model promises: no allocation of its own while running, no threads, stopping,
+// sharing between processes, the same bits each time.
 #include "engine/engine.h"
 
 #include "base/clock.h"
@@ -257,8 +257,8 @@ START_TEST(a_run_stops_when_told)
     struct error error = {0};
     atomic_int cancel = 0;
     load();
-    ck_assert_int_eq(engine_run(context, input, output, &cancel, clock_monotonic_ms() + 60000, &error),
-                     OK);
+    ck_assert_int_eq(
+        engine_run(context, input, output, &cancel, clock_monotonic_ms() + 60000, &error), OK);
     cancel = 1;
     ck_assert_int_eq(engine_run(context, input, output, &cancel, 0, &error), ERR_CANCELLED);
     ck_assert_int_eq(engine_run(context, input, output, NULL, clock_monotonic_ms() - 1, &error),

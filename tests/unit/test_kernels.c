@@ -146,8 +146,8 @@ START_TEST(pools)
         Onnx__NodeProto *n = model_node(max ? "MaxPool" : "AveragePool", "x", "y");
         node_ints(n, "kernel_shape", 2, (int64_t[]){kh, kw});
         node_ints(n, "strides", 2, (int64_t[]){pick(1, 3), pick(1, 3)});
-        node_ints(n, "pads", 4, (int64_t[]){pick(0, kh - 1), pick(0, kw - 1), pick(0, kh - 1),
-                                            pick(0, kw - 1)});
+        node_ints(n, "pads", 4,
+                  (int64_t[]){pick(0, kh - 1), pick(0, kw - 1), pick(0, kh - 1), pick(0, kw - 1)});
         node_int(n, "ceil_mode", pick(0, 1));
         if (!max)
             node_int(n, "count_include_pad", pick(0, 1));
@@ -208,7 +208,8 @@ START_TEST(broadcasting)
     static const struct {
         int rank;
         int64_t dims[4];
-    } shapes[] = {{0, {0}}, {1, {7}}, {3, {6, 1, 1}}, {4, {1, 1, 5, 7}}, {4, {1, 6, 5, 7}}, {1, {1}}};
+    } shapes[] = {{0, {0}},          {1, {7}},          {3, {6, 1, 1}},
+                  {4, {1, 1, 5, 7}}, {4, {1, 6, 5, 7}}, {1, {1}}};
     static const char *const ops[] = {"Add", "Sub", "Mul", "Div"};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         for (size_t k = 0; k < 4; k++)

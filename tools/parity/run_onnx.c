@@ -1,5 +1,6 @@
 // Runs a model on floats from a file: run_onnx MODEL IN.f32 OUT.f32 [--reference | --profile]
-// run_onnx --ops lists the operators with the first and the last opset that we read. Built and used by tools/parity.sh.
+// run_onnx --ops lists the operators with the first and the last opset that we read. Built and used
+// by tools/parity.sh.
 #include "base/file.h"
 #include "engine/engine.h"
 #include "engine/ops.h"
@@ -58,8 +59,7 @@ static enum err run(int argc, char **argv, struct error *error)
                   : engine_run(c, x, out, NULL, 0, error));
     engine_context_free(c);
     engine_free(e);
-    enum err err =
-        file_replace(argv[3], (struct span){(const char *)out, out_bytes}, 0644, error);
+    enum err err = file_replace(argv[3], (struct span){(const char *)out, out_bytes}, 0644, error);
     free(out);
     return err;
 }
