@@ -200,10 +200,9 @@ static bool scale_into(struct walk *w, struct node *p, const double *scale, cons
         w->err = w->g->pool.over_limit ? ERR_LIMIT : ERR_NOMEM;
         return false;
     }
-    for (int64_t i = 0; i < count; i++) {
-        int64_t c = rows ? i / inner : i % channels;
-        weights[i] = (float)((double)weights[i] * scale[c]);
-    }
+    for (int64_t row = 0; row < (rows ? channels : inner); row++)
+        for (int64_t i = 0; i < (rows ? inner : channels); i++, weights++)
+            *weights = (float)((double)*weights * scale[rows ? row : i]);
     for (int64_t c = 0; c < channels; c++)
         bias[c] = (float)((double)bias[c] * scale[c] + shift[c]);
     return true;

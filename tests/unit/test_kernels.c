@@ -78,6 +78,24 @@ START_TEST(convolutions_with_what_follows_them)
 }
 END_TEST
 
+// Nothing before it to go into: it stays, with the activation behind it.
+START_TEST(batch_norms_alone)
+{
+    for (int64_t c = 3; c <= 32; c += 29) {
+        model_begin(13, 4, (int64_t[]){1, c, 9, 11});
+        batch_norm("x", "a", c, "");
+        model_node("Relu", "a", "b");
+        model_floats("w", 4, (int64_t[]){c, c, 1, 1}, 0.3f, 0);
+        model_node("Conv", "b w", "y");
+        ck_assert_uint_le(model_compare(1e-5, "batch norm"), 4);
+    }
+    model_begin(13, 4, (int64_t[]){1, 5, 9, 11});
+    batch_norm("x", "a", 5, "");
+    model_node("Sigmoid", "a", "y");
+    model_compare(1e-5, "batch norm and sigmoid");
+}
+END_TEST
+
 START_TEST(residual_adds)
 {
     builder_noise = (uint32_t)_i + 300;
@@ -363,6 +381,7 @@ int main(void)
     tcase_add_loop_test(random, residual_adds, 0, 4);
     tcase_add_loop_test(random, an_xception_block, 0, 10);
     tcase_add_loop_test(random, pools, 0, 4);
+    tcase_add_test(fixed, batch_norms_alone);
     tcase_add_test(fixed, padding_moves_into_windows);
     tcase_add_test(fixed, padding_that_must_not_move);
     tcase_add_test(fixed, broadcasting);
