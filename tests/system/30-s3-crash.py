@@ -4,6 +4,7 @@ import collections
 import hashlib
 import os
 import random
+import subprocess
 import threading
 
 import botocore.exceptions
@@ -122,14 +123,15 @@ def test_kill_at_a_system_call(site, call):
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="old", Body=b"o" * 10_000)
     site.s3.stop()
-    for when in (1, 3, 4, 7):
+    killed = 0
+    for when in (1, 2, 4, 7, 11):
         port = smelt.free_port()
         wrapper = os.path.join(site.folder, "strace-%s-%d" % (call, when))
-        tracer = smelt.subprocess.Popen(
-            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=none", "-e",
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e",
              "inject=%s:signal=SIGKILL:when=%d+" % (call, when + (60 if call == "openat" else 0)),
              smelt.PROGRAM, "s3", "--data", site.data, "--s3-listen", "127.0.0.1:%d" % port],
-            stdout=smelt.subprocess.DEVNULL, stderr=open(wrapper, "w"))
+            stdout=subprocess.DEVNULL, stderr=open(wrapper, "w"))
         s3 = site.client("s3", "http://127.0.0.1:%d" % port, connect_timeout=2)
         sure, tried = {"old": b"o" * 10_000}, {}
 
@@ -150,6 +152,7 @@ def test_kill_at_a_system_call(site, call):
                 tried = {}
         except (botocore.exceptions.BotoCoreError, OSError):
             pass
+        killed += ended(tracer, site)
         tracer.kill()
         tracer.wait()
         for pid in [p for p in map(int, filter(str.isdigit, os.listdir("/proc")))
@@ -164,6 +167,13 @@ def test_kill_at_a_system_call(site, call):
             s3.delete_object(Bucket="bucket", Key=key)
         s3.put_object(Bucket="bucket", Key="old", Body=b"o" * 10_000)
         assert again.stop() == 0
+    assert killed > 0  # else nothing was tested
+
+
+def ended(tracer, site):
+    return tracer.poll() is not None or not any(
+        site.data in smelt.command_line(p) and smelt.command_line(p)[0] != "strace"
+        for p in map(int, filter(str.isdigit, os.listdir("/proc"))))
 
 
 def start_or_none(site):
