@@ -33,7 +33,7 @@ enum {
     S3_HEADER_BYTES_MAX = 8 << 10,   // all stored headers of an object (Amazon's limit for a request)
     S3_DELETE_REQUEST_BYTES_MAX = 2 << 20, // XML of DeleteObjects: 1000 keys (Amazon's limit)
     S3_COMMIT_BATCH_MAX = 512,       // changes that share one transaction
-    S3_VERIFY_BYTES_MAX = 1 << 20,   // bodies up to this are read and checked before they are sent
+    S3_VERIFY_BYTES_MAX = 8 << 20, // bodies up to this are checked before they are sent: 2 ms of a core
     S3_CATALOG_RESERVE_BYTES = 8 << 20, // of the catalog file, preallocated: deletes on a full disk
 
     // Pictures

@@ -1,5 +1,5 @@
-// GetObject and HeadObject: conditions, then range, then the body: checked against its CRC32C up to
-// S3_VERIFY_BYTES_MAX, above that straight from the file.
+// GetObject and HeadObject: conditions, then range, then the body, checked against its CRC32C first
+// (up to S3_VERIFY_BYTES_MAX) and sent straight from its file.
 #include "s3/s3_server.h"
 
 #include "base/clock.h"
@@ -69,11 +69,10 @@ static struct span wanted_range(const struct s3_request *r, const struct answer 
     return s3_header(r, "Range");
 }
 
-// Sends bytes first … first + length - 1. Closes or takes the object's descriptor.
+// Sends bytes first … first + length - 1. May take the object's descriptor.
 static void send_body(struct s3_request *r, struct answer *a, int status,
                       struct store_object *object, uint64_t first, uint64_t length)
 {
-    AUTO_BUF struct buf body = {0};
     struct error error;
     if (r->operation == S3_OP_HEAD_OBJECT) {
         s3_reply_ids(r, &a->reply);
@@ -81,27 +80,21 @@ static void send_body(struct s3_request *r, struct answer *a, int status,
         http_reply_head(r->http, status, a->reply.headers, a->reply.count, length);
         return;
     }
-    if (object->body_fd >= 0 && object->record.size_bytes > S3_VERIFY_BYTES_MAX) {
-        s3_reply_ids(r, &a->reply);
-        s3_count_reply(r, status, length);
-        http_reply_fd(r->http, status, a->reply.headers, a->reply.count, object->body_fd, first,
-                      length);
-        object->body_fd = -1;
-        return;
-    }
-    enum err err = store_object_read(object, &body, &error);
-    fd_close(&object->body_fd);
+    enum err err = store_object_check(r->server->store, object, &error);
     if (err != OK) {
         s3_send_failure(r, err, false, &error);
         return;
     }
-    if (length < body.len) {
-        s3_send(r, status, &a->reply, (struct span){body.data + first, (size_t)length});
+    if (object->body_fd < 0) {
+        s3_send(r, status, &a->reply,
+                (struct span){object->record.body.data + first, (size_t)length});
         return;
     }
     s3_reply_ids(r, &a->reply);
     s3_count_reply(r, status, length);
-    http_reply_buf(r->http, status, a->reply.headers, a->reply.count, &body);
+    http_reply_fd(r->http, status, a->reply.headers, a->reply.count, object->body_fd, first,
+                  length);
+    object->body_fd = -1;
 }
 
 static void send_object(struct s3_request *r, struct answer *a, struct store_object *object)

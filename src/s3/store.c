@@ -20,6 +20,7 @@ struct store {
     bool reading;
     pthread_t sweeper;
     bool sweeper_started, sweeper_stop;
+    char scratch[256 << 10]; // for reading through bodies; the loop's thread only
 };
 
 // --- the sweep: one thread, once ---
@@ -164,28 +165,30 @@ enum err store_object_open(struct store *s, const char *bucket, struct span key,
     }
 }
 
-enum err store_object_read(const struct store_object *object, struct buf *out, struct error *error)
+enum err store_object_check(struct store *s, const struct store_object *object, struct error *error)
 {
-    size_t size = (size_t)object->record.size_bytes;
-    CHECK(size <= S3_VERIFY_BYTES_MAX || object->body_fd < 0);
-    if (object->body_fd < 0) {
-        TRY(record_check_body(&object->record, object->record.body, error));
-        buf_add_span(out, object->record.body);
+    const struct object_record *record = &object->record;
+    uint64_t at = 0;
+    uint32_t crc32c = 0;
+    if (object->body_fd < 0)
+        return record_check_body(record, record->body, error);
+    if (record->size_bytes > S3_VERIFY_BYTES_MAX)
         return OK;
-    }
-    buf_reserve(out, size);
-    while (out->len < size) {
-        ssize_t got =
-            pread(object->body_fd, out->data + out->len, size - out->len, (off_t)out->len);
+    for (;;) {
+        ssize_t got = pread(object->body_fd, s->scratch, sizeof s->scratch, (off_t)at);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             return fail(error, ERR_IO, errno, "read a body file");
         if (got == 0)
-            break; // too short: the check below says so
-        out->len += (size_t)got;
+            break;
+        crc32c = digest_crc32c(crc32c, s->scratch, (size_t)got);
+        at += (uint64_t)got;
     }
-    return record_check_body(&object->record, buf_view(out), error);
+    if (at != record->size_bytes || crc32c != record->body_crc32c)
+        return fail(error, ERR_CORRUPT, 0, "the body file %016llx was changed on disk",
+                    (unsigned long long)record->blob_id);
+    return OK;
 }
 
 // --- changing ---

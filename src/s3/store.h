@@ -12,7 +12,7 @@ struct store_config {
     // The disk failed: end the process. Runs in the loop.
     void (*on_fatal)(void *ctx, const struct error *error);
     void *ctx;
-    const struct blob_io *io; // NULL: the system's
+    const struct blob_io *io;   // NULL: the system's
     uint64_t catalog_bytes_max; // 0: S3_CATALOG_BYTES_MAX
 };
 struct store;
@@ -37,9 +37,10 @@ struct store_object {
 enum err store_object_open(struct store *s, const char *bucket, struct span key, bool want_body,
                            struct store_object *out, bool *no_bucket,
                            struct error *error) MUST_CHECK;
-// Reads a body of at most S3_VERIFY_BYTES_MAX whole and checks it. ERR_CORRUPT if it was changed.
-enum err store_object_read(const struct store_object *object, struct buf *out,
-                           struct error *error) MUST_CHECK;
+// Reads the body once and compares its checksum: ERR_CORRUPT if it was changed on disk. Bodies over
+// S3_VERIFY_BYTES_MAX are not looked at.
+enum err store_object_check(struct store *s, const struct store_object *object,
+                            struct error *error) MUST_CHECK;
 
 // --- changing ---
 struct upload *store_upload(struct store *s, const struct upload_claims *claims);

@@ -1,4 +1,5 @@
 """ListObjectsV2 against a sorted list in Python."""
+import concurrent.futures
 import random
 
 import botocore.exceptions
@@ -78,7 +79,7 @@ def test_fields(s3):
 
 def test_over_a_thousand(s3):
     keys = {"%04d" % i for i in range(1100)}
-    for key in keys:
-        s3.put_object(Bucket="bucket", Key=key, Body=b"")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: s3.put_object(Bucket="bucket", Key=key, Body=b""), keys))
     assert len(s3.list_objects_v2(Bucket="bucket", MaxKeys=5000)["Contents"]) == 1000
     assert listed(s3, 1000) == expected(keys)
