@@ -117,9 +117,10 @@ def test_what_was_accepted_survives_a_stop(site):
     jobs = [answer(serve, "dog-%d.jpg" % (i % 8 + 1), "")[2]["id"] for i in range(40)]
     assert serve.stop() == 0
     serve = site.serve("--workers", "1")
+    # a message that was on its way to the worker when it stopped comes back after its lease (60 s)
     for job in jobs:
-        url = "%s/v1/jobs/%s?wait=30" % (serve.gateway_url, job)
-        assert smelt.http("GET", url)[2]["status"] == "succeeded"
+        url = "%s/v1/jobs/%s?wait=10" % (serve.gateway_url, job)
+        smelt.wait_until(lambda: smelt.http("GET", url)[2]["status"] == "succeeded", 90, "the result")
 
 
 def test_ctrl_c_twice_ends_at_once(site):

@@ -96,10 +96,14 @@ const hand = (page, kind, name, bytes) => page.evaluate(([kind, name, base64]) =
   await close();
 }
 
-{ // keyboard alone: the first two stops are the brand and the button
+{ // keyboard alone: the button is reached by Tab, pressed by Enter, and shows that it has the focus
   const { page, close } = await open(800, 700);
-  await page.keyboard.press('Tab');
-  await page.keyboard.press('Tab');
+  const focused = () => page.evaluate(() => document.activeElement.id);
+  for (let stops = 0; (await focused()) !== 'choose'; stops++) {
+    assert.ok(stops < 4, 'the button is among the first stops');
+    await page.keyboard.press('Tab');
+  }
+  assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none');
   const chooser = page.waitForEvent('filechooser');
   await page.keyboard.press('Enter');
   await (await chooser).setFiles(sample('dog-4.jpg'));
