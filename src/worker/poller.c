@@ -275,9 +275,11 @@ static void receive_more(struct poller *p)
         return;
     size_t room = p->s3.broken ? 1 : max - taken;
     p->receives++;
+    // after an outage a short answer, so that we know that it is over
     p->receive = sqs_receive(p->config.sqs, p->queue.queue_url,
-                             room < SQS_BATCH_MAX ? (int)room : SQS_BATCH_MAX, SQS_WAIT_S_MAX,
-                             p->config.visibility_s, on_received, p);
+                             room < SQS_BATCH_MAX ? (int)room : SQS_BATCH_MAX,
+                             p->sqs.broken ? 0 : SQS_WAIT_S_MAX, p->config.visibility_s, on_received,
+                             p);
 }
 
 // --- flow: at the end of every turn of the loop ---

@@ -182,9 +182,9 @@ def test_many_jobs_while_children_zygote_and_poller_are_killed(site):
 def test_a_job_that_hangs_ends_as_failed_and_in_the_dead_letter_queue(site, tmp_path, kind):
     path = tmp_path / "slow.onnx"
     if kind == "killed":
-        slow_model.write(path, channels=96, kernel=31, layers=1)  # one layer of seconds
+        slow_model.write(path, channels=48, kernel=31, layers=1)  # one layer of seconds
     else:
-        slow_model.write(path, channels=128, kernel=3, layers=40)
+        slow_model.write(path, channels=128, kernel=3, layers=16)
     pool = Pool(site, "--workers", "1", "--model", str(path), "--job-timeout", "1", "--log-level", "debug")
     pool.submit("slow", smelt.sample("dog-1.jpg"))
     result = pool.result("slow", 60)
