@@ -440,8 +440,10 @@ void poller_free(struct poller *p)
             s3_call_cancel(p->tasks->call);
         task_free(p->tasks);
     }
-    while (p->messages != NULL)
-        message_free(p->messages);
+    for (struct message *m = p->messages, *next; m != NULL; m = next) {
+        next = m->next;
+        message_free(m);
+    }
     loop_timer_cancel(p->config.loop, &p->receive_retry);
     loop_timer_cancel(p->config.loop, &p->lease);
     loop_timer_cancel(p->config.loop, &p->drain_limit);

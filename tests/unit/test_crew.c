@@ -371,7 +371,7 @@ START_TEST(memory_is_bounded_and_the_slot_is_read_only)
     ck_assert_int_eq(b.err[0], OK);
     int mib = atoi(b.text[0] + strlen("{\"mib\":"));
 #ifndef __SANITIZE_ADDRESS__ // whose allocator takes more at once than is left
-    ck_assert_int_ge(mib, 900);
+    ck_assert_int_ge(mib, (WORKER_CHILD_BYTES_MAX >> 20) * 9 / 10);
 #endif
     ck_assert_int_le(mib, WORKER_CHILD_BYTES_MAX >> 20);
     hand(0, "write-slot");
