@@ -65,8 +65,8 @@ enum {
     WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed
     WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
     WORKER_ANSWER_BYTES_MAX = 64 << 10, // predictions as JSON: 100 labels of 500 bytes
-    WORKER_CHILD_BYTES_MAX = 1 << 30,   // memory a child may add to what it shares: a 100 MP picture
-                                        // as RGB, a progressive JPEG's coefficients, the arena
+    WORKER_CHILD_BYTES_MAX = 640 << 20, // memory a child may add to what it shares: what one picture
+                                        // may need while it is decoded (320 MiB), twice
     WORKER_PREFETCH_MIN = 4,            // pictures fetched ahead of the two that a child has
     WORKER_PREFETCH_MS = 100,           // what all children compute in this time is fetched ahead: a
     WORKER_PREFETCH_MAX = 256,          // store's round trip is hidden, other hosts get their share

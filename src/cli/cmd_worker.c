@@ -37,8 +37,8 @@ static const struct option worker_options[] = {
 };
 
 // An option that may be missing: fallback then.
-static bool optional_int(const struct options *o, const char *name, long min, long max, long fallback,
-                         long *out)
+static bool optional_int(const struct options *o, const char *name, long min, long max,
+                         long fallback, long *out)
 {
     *out = fallback;
     return options_get(o, name) == NULL || options_int(o, name, min, max, out);
@@ -85,27 +85,36 @@ static int run_worker(const struct options *o)
         buf_add_text(&credentials, options_get(o, "credentials"));
     else if (options_get(o, "data") != NULL)
         buf_printf(&credentials, "%s/credentials", options_get(o, "data"));
-    const struct worker_config config = {
-        .model = options_get(o, "model"), .search_path = models.data != NULL ? models.data : "",
-        .children = (int)children, .sqs_endpoint = options_get(o, "sqs-endpoint"),
-        .s3_endpoint = options_get(o, "s3-endpoint"), .region = options_get(o, "region"),
-        .credentials_file = credentials.len > 0 ? credentials.data : NULL,
-        .ca_bundle = getenv("AWS_CA_BUNDLE"), .queue = options_get(o, "queue"),
-        .bucket = options_get(o, "bucket"), .create = !options_on(o, "no-create"),
-        .max_receive_count = (int)receives, .visibility_s = (int)visibility_s,
-        .job_timeout_s = (int)timeout_s, .listen = options_get(o, "worker-listen"),
-        .ready_fd = (int)ready_fd, .lifeline_fd = (int)lifeline_fd};
+    const struct worker_config config = {.model = options_get(o, "model"),
+                                         .search_path = models.data != NULL ? models.data : "",
+                                         .children = (int)children,
+                                         .sqs_endpoint = options_get(o, "sqs-endpoint"),
+                                         .s3_endpoint = options_get(o, "s3-endpoint"),
+                                         .region = options_get(o, "region"),
+                                         .credentials_file =
+                                             credentials.len > 0 ? credentials.data : NULL,
+                                         .ca_bundle = getenv("AWS_CA_BUNDLE"),
+                                         .queue = options_get(o, "queue"),
+                                         .bucket = options_get(o, "bucket"),
+                                         .create = !options_on(o, "no-create"),
+                                         .max_receive_count = (int)receives,
+                                         .visibility_s = (int)visibility_s,
+                                         .job_timeout_s = (int)timeout_s,
+                                         .listen = options_get(o, "worker-listen"),
+                                         .ready_fd = (int)ready_fd,
+                                         .lifeline_fd = (int)lifeline_fd};
     return worker_run(&config);
 }
 
 int worker_main(int argc, char **argv)
 {
     struct options options;
-    int code = options_parse(&options, worker_options, "smelt worker [options]",
-                             "Takes jobs from a queue, infers, publishes results. Runs against smelt's "
-                             "own\nservices, Amazon's, or any compatible ones; on as many machines as "
-                             "wanted.",
-                             argc, argv);
+    int code =
+        options_parse(&options, worker_options, "smelt worker [options]",
+                      "Takes jobs from a queue, infers, publishes results. Runs against smelt's "
+                      "own\nservices, Amazon's, or any compatible ones; on as many machines as "
+                      "wanted.",
+                      argc, argv);
     if (code < 0)
         code = run_worker(&options);
     options_release(&options);
@@ -123,8 +132,8 @@ int zygote_main(int argc, char **argv)
     };
     struct options options;
     long fd;
-    int code = options_parse(&options, table, "smelt zygote", "Internal: `smelt worker` starts it.", argc,
-                             argv);
+    int code = options_parse(&options, table, "smelt zygote", "Internal: `smelt worker` starts it.",
+                             argc, argv);
     if (code >= 0)
         return code;
     if (options_get(&options, "model") == NULL || options_get(&options, "models") == NULL ||

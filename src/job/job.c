@@ -51,8 +51,8 @@ static bool bucket_valid(const char *name)
     return true;
 }
 
-static enum err set_object(struct job *job, struct arena *arena, struct span bucket, struct span key,
-                           struct error *error)
+static enum err set_object(struct job *job, struct arena *arena, struct span bucket,
+                           struct span key, struct error *error)
 {
     job->bucket = arena_copy(arena, bucket);
     job->key = arena_copy(arena, key);
@@ -133,8 +133,8 @@ static enum err decode_plain(const json_t *root, struct arena *arena, struct job
     TRY(text_member(root, "ImagePath", S3_KEY_BYTES_MAX + 300, arena, &path, error));
     struct span text = span_from(path), key;
     if (!span_starts(text, "s3://"))
-        return fail(error, ERR_FORMAT, 0, "\"ImagePath\" '%.60s' is not of the form s3://bucket/key",
-                    path);
+        return fail(error, ERR_FORMAT, 0,
+                    "\"ImagePath\" '%.60s' is not of the form s3://bucket/key", path);
     text.data += 5;
     text.len -= 5;
     struct span bucket = span_cut(text, '/', &key);
@@ -162,8 +162,8 @@ static const char *event_id(const struct job *job, const json_t *object, struct 
 }
 
 // One record of an event; *made says whether it is a job (an object was created).
-static enum err decode_record(const json_t *record, struct arena *arena, struct job *job, bool *made,
-                              struct error *error)
+static enum err decode_record(const json_t *record, struct arena *arena, struct job *job,
+                              bool *made, struct error *error)
 {
     const char *name = json_string_value(json_object_get(record, "eventName"));
     struct span event = span_from(name);
@@ -213,8 +213,8 @@ static enum err decode_event(const json_t *records, struct arena *arena, struct 
 
 static enum err decode_one(enum err decode(const json_t *, struct arena *, struct job *,
                                            struct error *),
-                           const json_t *root, struct arena *arena, struct job **jobs, size_t *count,
-                           struct error *error)
+                           const json_t *root, struct arena *arena, struct job **jobs,
+                           size_t *count, struct error *error)
 {
     struct job *job = arena_alloc(arena, sizeof *job);
     job_clear(job);
@@ -233,8 +233,8 @@ static enum err decode_one(enum err decode(const json_t *, struct arena *, struc
 static enum err decode_text(struct span message, bool wrapped, struct arena *arena,
                             struct job **jobs, size_t *count, struct error *error);
 
-static enum err decode_root(const json_t *root, bool wrapped, struct arena *arena, struct job **jobs,
-                            size_t *count, struct error *error)
+static enum err decode_root(const json_t *root, bool wrapped, struct arena *arena,
+                            struct job **jobs, size_t *count, struct error *error)
 {
     if (json_is_array(json_object_get(root, "Records")))
         return decode_event(json_object_get(root, "Records"), arena, jobs, count, error);

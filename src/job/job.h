@@ -7,32 +7,34 @@
 enum {
     JOB_ID_BYTES_MAX = 128,
     JOB_NAME_BYTES_MAX = 128,
-    JOB_URL_BYTES_MAX = 512,  // reply_to: a queue URL; names are at most 80, hosts at most 253
-    JOB_RECORDS_MAX = 1000,   // objects in one S3 event; Amazon sends 1, batches stay below 100
+    JOB_URL_BYTES_MAX = 512, // reply_to: a queue URL; names are at most 80, hosts at most 253
+    JOB_RECORDS_MAX = 1000,  // objects in one S3 event; Amazon sends 1, batches stay below 100
     JOB_RESULT_BYTES_MAX = 1 << 20, // a result object or reply
 };
 
 // What a queue message asks for.
 enum job_kind {
-    JOB_NATIVE,      // our message: {"v":1,"id","model","input":{"bucket","key"},"reply_to","submitted_at","expires_at"}
-    JOB_S3_EVENT,    // one object of an S3 event notification (a message may hold several)
-    JOB_PLAIN,       // {"ImagePath":"s3://bucket/key","ImageId":"…"}
+    JOB_NATIVE, // our message:
+                // {"v":1,"id","model","input":{"bucket","key"},"reply_to","submitted_at","expires_at"}
+    JOB_S3_EVENT, // one object of an S3 event notification (a message may hold several)
+    JOB_PLAIN,    // {"ImagePath":"s3://bucket/key","ImageId":"…"}
 };
 
 struct job {
     enum job_kind kind;
-    const char *id;      // [A-Za-z0-9_.-]{1,128}; S3 events: derived from bucket, key and sequencer/eTag; arena
-    const char *model;   // "" : the pool's default
+    const char
+        *id; // [A-Za-z0-9_.-]{1,128}; S3 events: derived from bucket, key and sequencer/eTag; arena
+    const char *model;        // "" : the pool's default
     const char *bucket, *key; // decoded
     const char *reply_to;     // queue URL, "" none. Only URLs of the configured endpoint are used.
     int64_t submitted_ms;     // wall clock; 0 unknown
     int64_t expires_ms;       // wall clock; 0 never
 };
 
-// Decodes a message body into 0..n jobs (0: an S3 test event; acknowledge it). ERR_FORMAT: says what is wrong
-// with the message; if its id could be read, *count is 1 and (*jobs)->id holds it (the other strings
-// are ""), so that the failure can be published; else *count is 0. SNS-wrapped events are unwrapped;
-// deleted objects in events are left out. Everything is in the arena.
+// Decodes a message body into 0..n jobs (0: an S3 test event; acknowledge it). ERR_FORMAT: says
+// what is wrong with the message; if its id could be read, *count is 1 and (*jobs)->id holds it
+// (the other strings are ""), so that the failure can be published; else *count is 0. SNS-wrapped
+// events are unwrapped; deleted objects in events are left out. Everything is in the arena.
 enum err job_decode(struct span message, struct arena *arena, struct job **jobs, size_t *count,
                     struct error *error) MUST_CHECK;
 void job_encode(const struct job *job, struct buf *out);

@@ -48,8 +48,8 @@ static bool time_parse(const char *text, int64_t *wall_ms)
         for (p++; *p >= '0' && *p <= '9'; p++, place /= 10)
             ms += (*p - '0') * place;
     }
-    if (*p != 'Z' || p[1] != '\0' || year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 ||
-        hour > 23 || minute > 59 || second > 60)
+    if (*p != 'Z' || p[1] != '\0' || year < 1970 || month < 1 || month > 12 || day < 1 ||
+        day > 31 || hour > 23 || minute > 59 || second > 60)
         return false;
     int64_t seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     *wall_ms = seconds * 1000 + ms;
@@ -70,9 +70,9 @@ enum err json_time_member(const json_t *object, const char *name, int64_t *wall_
         *wall_ms = json_integer_value(value);
         return OK;
     }
-    return fail(error, ERR_FORMAT, 0,
-                "\"%s\" must be a time like \"2026-01-31T12:00:00.000Z\" or milliseconds since 1970",
-                name);
+    return fail(
+        error, ERR_FORMAT, 0,
+        "\"%s\" must be a time like \"2026-01-31T12:00:00.000Z\" or milliseconds since 1970", name);
 }
 
 void json_time_write(const char *name, int64_t wall_ms, struct buf *out)

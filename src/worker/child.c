@@ -66,8 +66,12 @@ static void run_job(struct child *c, const struct child_job *job)
     c->json.full = false;
     predictor_write_json(c->predictor, &result, &c->json);
     if (c->json.full)
-        put_error(a, fail(&error, ERR_LIMIT, 0, "the predictions need over %d bytes; lower top_k of "
-                          "the model's package", WORKER_ANSWER_BYTES_MAX), &error);
+        put_error(a,
+                  fail(&error, ERR_LIMIT, 0,
+                       "the predictions need over %d bytes; lower top_k of "
+                       "the model's package",
+                       WORKER_ANSWER_BYTES_MAX),
+                  &error);
     else
         put_text(a, buf_view(&c->json));
 }

@@ -42,7 +42,8 @@ void crew_describe_death(const struct crew *c, int wait_status, bool hung, struc
                  WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)),
                  WTERMSIG(wait_status) == SIGSYS ? ": a system call that the sandbox forbids" : "");
     else
-        snprintf(out->sentence, sizeof out->sentence, "ended with status %d", WEXITSTATUS(wait_status));
+        snprintf(out->sentence, sizeof out->sentence, "ended with status %d",
+                 WEXITSTATUS(wait_status));
 }
 
 void crew_give_up(struct crew *c, const char *sentence)
@@ -159,8 +160,9 @@ static enum err zygote_spawn(struct crew *c, struct error *error)
         return fail(error, ERR_IO, errno, "make the zygote's socket");
     c->control_fd = pair[0];
     AUTO_FD int theirs = pair[1];
-    const char *argv[] = {"smelt",    "zygote",              "--fd", "3", "--model", c->config.model,
-                          "--models", c->config.search_path, NULL};
+    const char *argv[] = {"smelt",   "zygote",        "--fd",     "3",
+                          "--model", c->config.model, "--models", c->config.search_path,
+                          NULL};
     struct process_fd fds[] = {{theirs, 3}};
     TRY(process_spawn(argv, fds, 1, &c->zygote_pid, error));
     c->pid_fd = (int)syscall(SYS_pidfd_open, c->zygote_pid, 0);

@@ -1,10 +1,10 @@
-// The crew: the zygote and its children as the poller sees them. Hands pictures over, brings answers,
-// kills what hangs, restarts what died. Knows nothing of queues and stores.
+// The crew: the zygote and its children as the poller sees them. Hands pictures over, brings
+// answers, kills what hangs, restarts what died. Knows nothing of queues and stores.
 //
-// A slot is a place for one child: shared memory for two pictures (lanes) and a socket. The first lane
-// is computed, the second one waits in the child's socket, so that a child never waits for us. Jobs
-// that were handed over but not begun come back (on_return) when their child dies, when another child
-// is idle, or when the crew is drained.
+// A slot is a place for one child: shared memory for two pictures (lanes) and a socket. The first
+// lane is computed, the second one waits in the child's socket, so that a child never waits for us.
+// Jobs that were handed over but not begun come back (on_return) when their child dies, when
+// another child is idle, or when the crew is drained.
 #pragma once
 
 #include "base/buf.h"
@@ -13,7 +13,7 @@
 struct crew;
 
 struct crew_answer { // valid during the callback
-    enum err err;    // OK, or what the child said: a picture's fault, ERR_TIMEOUT, ERR_CANCELLED …
+    enum err err; // OK, or what the child said: a picture's fault, ERR_TIMEOUT, ERR_CANCELLED …
     struct span text; // OK: the predictions, checked to be a JSON object; else one sentence
     int64_t decode_us, infer_us;
 };
@@ -25,11 +25,11 @@ struct crew_death {
 
 struct crew_handlers {
     void *ctx;
-    void (*on_ready)(void *ctx);                          // the first child can work; once
-    void (*on_failed)(void *ctx, const char *sentence);   // the first zygote or child cannot: give up
+    void (*on_ready)(void *ctx);                        // the first child can work; once
+    void (*on_failed)(void *ctx, const char *sentence); // the first zygote or child cannot: give up
     void (*on_answer)(void *ctx, void *task, const struct crew_answer *answer);
     void (*on_death)(void *ctx, void *task, const struct crew_death *death); // while on this task
-    void (*on_return)(void *ctx, void *task);             // not begun: hand it over again
+    void (*on_return)(void *ctx, void *task); // not begun: hand it over again
 };
 
 struct crew_config {
@@ -40,16 +40,17 @@ struct crew_config {
     struct crew_handlers handlers;
 };
 
-enum err crew_new(const struct crew_config *config, struct crew **out, struct error *error) MUST_CHECK;
+enum err crew_new(const struct crew_config *config, struct crew **out,
+                  struct error *error) MUST_CHECK;
 void crew_free(struct crew *c); // kills everything; no callbacks
 
-const char *crew_model(const struct crew *c);        // name of the package; "" before on_ready
+const char *crew_model(const struct crew *c); // name of the package; "" before on_ready
 const char *crew_model_sha256(const struct crew *c);
 
 bool crew_able(const struct crew *c);   // some child is up or about to be
 size_t crew_room(const struct crew *c); // lanes that are free now
-// crew_room must not be 0. The picture (at most IMAGE_BYTES_MAX) is copied; one of on_answer, on_death and
-// on_return follows for task, never from inside this call.
+// crew_room must not be 0. The picture (at most IMAGE_BYTES_MAX) is copied; one of on_answer,
+// on_death and on_return follows for task, never from inside this call.
 void crew_hand_over(struct crew *c, void *task, struct span picture);
 // Returns jobs that wait behind another one to on_return, as far as the crew has idle children for
 // them (or all of them when everything is true: drain).

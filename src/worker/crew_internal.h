@@ -1,4 +1,5 @@
-// Shared by crew.c (zygote, choice of a slot) and slot.c (one child's place). Nobody else includes it.
+// Shared by crew.c (zygote, choice of a slot) and slot.c (one child's place). Nobody else includes
+// it.
 #pragma once
 
 #include "worker/crew.h"
@@ -10,7 +11,7 @@ enum slot_state {
     SLOT_OFF,      // no child; none asked for, or its back-off timer runs
     SLOT_STARTING, // asked for; jobs may wait in its socket already
     SLOT_UP,
-    SLOT_KILLED,   // SIGKILL is on its way: only its death is waited for
+    SLOT_KILLED, // SIGKILL is on its way: only its death is waited for
 };
 
 // Deaths in a row after which a child is started again without waiting: poison pictures come in
@@ -28,11 +29,11 @@ struct slot {
     struct crew *crew;
     uint32_t index;
     enum slot_state state;
-    bool begun;         // it was up once: its jobs may be to blame for its death
-    bool hung;          // killed for its deadline
-    int socket_fd;      // ours
+    bool begun;    // it was up once: its jobs may be to blame for its death
+    bool hung;     // killed for its deadline
+    int socket_fd; // ours
     int memory_fd;
-    char *memory;       // SLOT_BYTES; NULL before the first start
+    char *memory; // SLOT_BYTES; NULL before the first start
     struct watch watch;
     struct lane lanes[CHILD_LANES];
     uint32_t order[CHILD_LANES]; // lanes in the order they were handed over; [0] is computed
@@ -40,14 +41,14 @@ struct slot {
     int64_t begun_ms;            // when order[0] began
     struct timer deadline;       // of order[0]; of the start before
     struct timer restart;
-    int failures;                // deaths in a row without an answer in between
+    int failures; // deaths in a row without an answer in between
 };
 
 struct crew {
     struct crew_config config;
     struct slot *slots; // [config.children]
     // the zygote of today; another generation would be another one of these
-    pid_t zygote_pid;   // 0: none
+    pid_t zygote_pid; // 0: none
     int control_fd, pid_fd;
     struct watch control_watch, pid_watch;
     struct timer zygote_restart;
@@ -70,7 +71,7 @@ bool slot_usable(const struct slot *s); // can be handed jobs (if a lane is free
 void slot_hand_over(struct slot *s, void *task, struct span picture);
 void slot_revoke(struct slot *s, uint32_t lane);
 void slot_died(struct slot *s, const struct zygote_report *report);
-// Whatever the dead child had: the job it was on is told of the death, unless it had not read it yet
-// or no job is to blame (death NULL).
+// Whatever the dead child had: the job it was on is told of the death, unless it had not read it
+// yet or no job is to blame (death NULL).
 void slot_bury(struct slot *s, const struct crew_death *death);
 void slot_close(struct slot *s); // gives everything back

@@ -115,7 +115,8 @@ static void lot_put_back(struct lot *lot, struct entry *list, size_t count)
     lot->outbox->count += count;
 }
 
-// The batch's outcome: what is done is finished, what may still work goes back. entries NULL: all failed.
+// The batch's outcome: what is done is finished, what may still work goes back. entries NULL: all
+// failed.
 static void on_batch(void *ctx, const struct aws_result *r, const struct sqs_entry_result *entries,
                      size_t count)
 {
@@ -133,8 +134,9 @@ static void on_batch(void *ctx, const struct aws_result *r, const struct sqs_ent
         e->tries++;
         if (ok || gone || refused || r->err == ERR_CANCELLED || entry_hopeless(lot, e, now)) {
             if (!ok)
-                log_event(LOG_DEBUG, "outbox_dropped", "kind=%s error=%s code=%s", kind_names[lot->kind],
-                          err_name(r->err), r->err == OK && i < count ? entries[i].code : r->code);
+                log_event(LOG_DEBUG, "outbox_dropped", "kind=%s error=%s code=%s",
+                          kind_names[lot->kind], err_name(r->err),
+                          r->err == OK && i < count ? entries[i].code : r->code);
             entry_finish(e, ok);
             continue;
         }
@@ -239,7 +241,8 @@ static struct entry *add(struct outbox *o, enum kind kind, const char *url, stru
     return e;
 }
 
-void outbox_delete(struct outbox *o, const char *queue_url, struct span receipt_handle, int delay_ms)
+void outbox_delete(struct outbox *o, const char *queue_url, struct span receipt_handle,
+                   int delay_ms)
 {
     add(o, KIND_DELETE, queue_url, receipt_handle, delay_ms);
 }

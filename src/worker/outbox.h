@@ -1,7 +1,8 @@
 // Outbox: what goes to SQS in batches of up to ten: deletes, visibility changes, replies. One batch
 // per queue and kind is under way at a time, so that their order is kept.
 //
-// Deletes and changes are tried until their lease is surely over; then somebody else has the message.
+// Deletes and changes are tried until their lease is surely over; then somebody else has the
+// message.
 #pragma once
 
 #include "aws/sqs_client.h"
@@ -11,15 +12,16 @@ struct outbox;
 struct outbox *outbox_new(struct loop *loop, struct aws_client *sqs);
 void outbox_free(struct outbox *o); // drops what is left
 
-// All strings are copied. delay_ms: how long the entry may wait for others; 0: no longer than the batch
-// that is under way.
-void outbox_delete(struct outbox *o, const char *queue_url, struct span receipt_handle, int delay_ms);
+// All strings are copied. delay_ms: how long the entry may wait for others; 0: no longer than the
+// batch that is under way.
+void outbox_delete(struct outbox *o, const char *queue_url, struct span receipt_handle,
+                   int delay_ms);
 void outbox_visibility(struct outbox *o, const char *queue_url, struct span receipt_handle,
                        int visibility_s);
 // done is called once: sent is false when it was given up (queue gone, SQS out of reach).
 void outbox_send(struct outbox *o, const char *queue_url, struct span body, int delay_ms,
                  void (*done)(void *ctx, bool sent), void *ctx);
 
-void outbox_flush(struct outbox *o); // no entry waits for company any more
+void outbox_flush(struct outbox *o);         // no entry waits for company any more
 size_t outbox_count(const struct outbox *o); // entries not confirmed yet
 uint64_t outbox_requests(const struct outbox *o);

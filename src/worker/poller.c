@@ -81,7 +81,8 @@ static void message_finish(struct message *m)
     struct poller *p = m->poller;
     struct span receipt = span_from(m->receipt);
     if (m->verdict == VERDICT_DELETE) {
-        outbox_delete(p->outbox, p->queue.queue_url, receipt, p->draining ? 0 : WORKER_BATCH_DELAY_MS);
+        outbox_delete(p->outbox, p->queue.queue_url, receipt,
+                      p->draining ? 0 : WORKER_BATCH_DELAY_MS);
     } else {
         p->returned++;
         outbox_visibility(p->outbox, p->queue.queue_url, receipt, 0);
@@ -125,7 +126,8 @@ static void drop_own_results(struct message *m)
 {
     size_t kept = 0;
     for (size_t i = 0; i < m->job_count; i++)
-        if (m->jobs[i].kind != JOB_S3_EVENT || strcmp(m->jobs[i].bucket, m->poller->config.bucket) != 0 ||
+        if (m->jobs[i].kind != JOB_S3_EVENT ||
+            strcmp(m->jobs[i].bucket, m->poller->config.bucket) != 0 ||
             !span_starts(span_from(m->jobs[i].key), JOB_RESULTS_PREFIX))
             m->jobs[kept++] = m->jobs[i];
     m->job_count = kept;
@@ -137,7 +139,8 @@ static void keep_receipt(struct message *m, const struct sqs_message *in)
     m->receipt = strndup(in->receipt_handle.data, in->receipt_handle.len);
     CHECK(m->receipt != NULL);
     m->receive_count = in->receive_count > 0 ? in->receive_count : 1;
-    m->renew_at_ms = loop_now_ms(m->poller->config.loop) + m->poller->config.visibility_s * 1000 / 3;
+    m->renew_at_ms =
+        loop_now_ms(m->poller->config.loop) + m->poller->config.visibility_s * 1000 / 3;
 }
 
 // The queue gave us a message again that we still have: its lease was lost, the new receipt counts.
@@ -158,7 +161,9 @@ static void message_take(struct poller *p, const struct sqs_message *in)
         return;
     struct message *m = calloc(1, sizeof *m);
     CHECK(m != NULL);
-    *m = (struct message){.poller = p, .next = p->messages, .received_wall_ms = clock_wall_ms(),
+    *m = (struct message){.poller = p,
+                          .next = p->messages,
+                          .received_wall_ms = clock_wall_ms(),
                           .sent_wall_ms = in->sent_ms};
     if (p->messages != NULL)
         p->messages->prev = m;
@@ -275,9 +280,10 @@ static void receive_more(struct poller *p)
         return;
     size_t room = p->s3.broken ? 1 : max - taken;
     p->receives++;
-    p->receive = sqs_receive(p->config.sqs, p->queue.queue_url,
-                             room < SQS_BATCH_MAX ? (int)room : SQS_BATCH_MAX, SQS_WAIT_S_MAX,
-                             p->config.visibility_s, on_received, p);
+    // after an outage a short answer, so that we know that it is over
+    p->receive = sqs_receive(
+        p->config.sqs, p->queue.queue_url, room < SQS_BATCH_MAX ? (int)room : SQS_BATCH_MAX,
+        p->sqs.broken ? 0 : SQS_WAIT_S_MAX, p->config.visibility_s, on_received, p);
 }
 
 // --- flow: at the end of every turn of the loop ---
@@ -376,8 +382,8 @@ static void on_setup(void *ctx, const struct setup_result *result)
     struct poller *p = ctx;
     p->queue = *result;
     p->queue_lost = false;
-    log_event(LOG_INFO, "queue_found", "url=%s max_receive_count=%d dead_letter_queue=%s", result->queue_url,
-              result->max_receive_count, result->has_dlq ? "yes" : "no");
+    log_event(LOG_INFO, "queue_found", "url=%s max_receive_count=%d dead_letter_queue=%s",
+              result->queue_url, result->max_receive_count, result->has_dlq ? "yes" : "no");
     announce(p);
 }
 
@@ -404,8 +410,11 @@ enum err poller_new(const struct poller_config *config, struct poller **out, str
     p->sqs.name = "sqs";
     p->s3.name = "s3";
     const struct crew_config crew = {
-        .loop = config->loop, .model = config->model, .search_path = config->search_path,
-        .children = config->children, .job_timeout_ms = config->job_timeout_ms,
+        .loop = config->loop,
+        .model = config->model,
+        .search_path = config->search_path,
+        .children = config->children,
+        .job_timeout_ms = config->job_timeout_ms,
         .handlers = {p, on_crew_ready, on_crew_failed, on_answer, on_death, on_return}};
     enum err err = crew_new(&crew, &p->crew, error);
     if (err != OK) {
@@ -413,10 +422,14 @@ enum err poller_new(const struct poller_config *config, struct poller **out, str
         return err;
     }
     p->outbox = outbox_new(config->loop, config->sqs);
-    const struct setup_config setup = {
-        .loop = config->loop, .sqs = config->sqs, .s3 = config->s3, .queue = config->queue,
-        .bucket = config->bucket, .create = config->create,
-        .max_receive_count = config->max_receive_count, .visibility_s = config->visibility_s};
+    const struct setup_config setup = {.loop = config->loop,
+                                       .sqs = config->sqs,
+                                       .s3 = config->s3,
+                                       .queue = config->queue,
+                                       .bucket = config->bucket,
+                                       .create = config->create,
+                                       .max_receive_count = config->max_receive_count,
+                                       .visibility_s = config->visibility_s};
     p->setup = setup_new(&setup, on_setup, on_setup_progress, p);
     loop_hook_add(config->loop, &p->hook, on_turn, p);
     *out = p;
@@ -438,8 +451,10 @@ void poller_free(struct poller *p)
             s3_call_cancel(p->tasks->call);
         task_free(p->tasks);
     }
-    while (p->messages != NULL)
-        message_free(p->messages);
+    for (struct message *m = p->messages, *next; m != NULL; m = next) {
+        next = m->next;
+        message_free(m);
+    }
     loop_timer_cancel(p->config.loop, &p->receive_retry);
     loop_timer_cancel(p->config.loop, &p->lease);
     loop_timer_cancel(p->config.loop, &p->drain_limit);
@@ -545,19 +560,21 @@ void poller_metrics(const struct poller *p, struct buf *out)
                     (double)p->finished[i]);
     add_counter(&m, "smelt_worker_jobs_returned_total", "", "Messages handed back to the queue.",
                 (double)p->returned);
-    add_counter(&m, "smelt_worker_results_adopted_total", "", "Jobs whose result was there already.",
-                (double)p->adopted);
+    add_counter(&m, "smelt_worker_results_adopted_total", "",
+                "Jobs whose result was there already.", (double)p->adopted);
     add_counter(&m, "smelt_worker_messages_received_total", "", "Messages received.",
                 (double)p->received);
     add_counter(&m, "smelt_worker_sqs_requests_total", "", "Requests to SQS.",
                 (double)(p->receives + outbox_requests(p->outbox)));
-    add_counter(&m, "smelt_worker_child_deaths_total", "", "Children that died.", (double)crew.deaths);
+    add_counter(&m, "smelt_worker_child_deaths_total", "", "Children that died.",
+                (double)crew.deaths);
     add_counter(&m, "smelt_worker_child_hangs_total", "", "Children killed for their deadline.",
                 (double)crew.hung);
     add_counter(&m, "smelt_worker_zygote_starts_total", "", "Zygotes started.",
                 (double)crew.zygote_starts);
     metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"up\"", "Children."), crew.up);
-    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"busy\"", "Children."), crew.busy);
+    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"busy\"", "Children."),
+               crew.busy);
     metric_set(metrics_gauge(&m, "smelt_worker_jobs_in_hand", "", "Jobs received and not done."),
                (double)p->task_count);
     metrics_write(&m, out);

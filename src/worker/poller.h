@@ -1,8 +1,9 @@
-// The poller: keeps the crew busy from the queue. Receives in tens with long polls, fetches pictures
-// ahead, renews leases, publishes each result once, replies, deletes.
+// The poller: keeps the crew busy from the queue. Receives in tens with long polls, fetches
+// pictures ahead, renews leases, publishes each result once, replies, deletes.
 //
-// Order for each job: result durable → reply sent → message deleted. An SQS or S3 that does not answer
-// stops nothing for good: everything is tried again with back-off, and leases are held meanwhile.
+// Order for each job: result durable → reply sent → message deleted. An SQS or S3 that does not
+// answer stops nothing for good: everything is tried again with back-off, and leases are held
+// meanwhile.
 #pragma once
 
 #include "aws/s3_client.h"
@@ -13,16 +14,16 @@ struct poller;
 struct poller_config {
     struct loop *loop;
     struct aws_client *sqs, *s3;
-    const char *queue;  // name, or URL of an existing queue
-    const char *bucket; // for results
-    bool create;        // make queue, dead-letter queue and bucket when they are missing
+    const char *queue;     // name, or URL of an existing queue
+    const char *bucket;    // for results
+    bool create;           // make queue, dead-letter queue and bucket when they are missing
     int max_receive_count; // of a queue that is made
     int visibility_s;
     const char *model, *search_path;
     int children;
     int job_timeout_ms;
     void *ctx;
-    void (*on_ready)(void *ctx);  // once: model loaded, a child is up, queue and bucket are there
+    void (*on_ready)(void *ctx); // once: model loaded, a child is up, queue and bucket are there
     void (*on_failed)(void *ctx, const char *sentence); // the model cannot be loaded: end
     void (*on_drained)(void *ctx);
 };

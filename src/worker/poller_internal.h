@@ -27,7 +27,7 @@ struct message {
     struct poller *poller;
     struct arena arena; // of what is below
     const char *id;
-    char *receipt;      // malloc'ed: a redelivery brings a newer one
+    char *receipt; // malloc'ed: a redelivery brings a newer one
     int receive_count;
     int64_t received_wall_ms, sent_wall_ms;
     int64_t renew_at_ms; // the lease's next extension
@@ -38,10 +38,10 @@ struct message {
 };
 
 enum task_step {
-    TASK_TWIN,       // another task of the same id is in hand: waits for its end
-    TASK_ADOPTING,   // asks whether there is a result already
+    TASK_TWIN,     // another task of the same id is in hand: waits for its end
+    TASK_ADOPTING, // asks whether there is a result already
     TASK_FETCHING,
-    TASK_READY,      // picture here, no lane free
+    TASK_READY, // picture here, no lane free
     TASK_WITH_CREW,
     TASK_PUBLISHING, // the outcome is known
     TASK_REPLYING,
@@ -56,12 +56,12 @@ struct task {
     struct buf picture;
     struct job_timing timing;
     int64_t fetch_begun_us;
-    struct buf result;      // the object to publish
-    enum verdict verdict;   // after it is published
+    struct buf result;    // the object to publish
+    enum verdict verdict; // after it is published
     struct s3_call *call;
     struct timer retry;
-    int failures;           // of the step, in a row
-    int handed_over;        // times given to the crew and come back
+    int failures;    // of the step, in a row
+    int handed_over; // times given to the crew and come back
 };
 
 struct poller {
@@ -75,9 +75,9 @@ struct poller {
     struct message *messages;
     struct task *tasks;
     struct task *ready_first, **ready_end;
-    size_t task_count, open_count; // open: the outcome is not known yet
+    size_t task_count, open_count;   // open: the outcome is not known yet
     size_t message_count, unstarted; // jobs of messages that are no tasks yet
-    size_t picture_bytes;          // held in tasks
+    size_t picture_bytes;            // held in tasks
     struct sqs_call *receive;
     struct timer receive_retry, lease, drain_limit;
     int receive_failures;

@@ -166,7 +166,8 @@ static void on_queue_found(void *ctx, const struct aws_result *r, const char *qu
 static void find_queue(void *ctx)
 {
     struct setup *s = ctx;
-    if (strncmp(s->config.queue, "http://", 7) == 0 || strncmp(s->config.queue, "https://", 8) == 0) {
+    if (strncmp(s->config.queue, "http://", 7) == 0 ||
+        strncmp(s->config.queue, "https://", 8) == 0) {
         keep(s->queue_url, sizeof s->queue_url, s->config.queue);
         read_attributes(s);
         return;
@@ -176,7 +177,8 @@ static void find_queue(void *ctx)
 
 struct setup *setup_new(const struct setup_config *config,
                         void (*done)(void *ctx, const struct setup_result *result),
-                        void (*progress)(void *ctx, bool is_s3, const struct aws_result *r), void *ctx)
+                        void (*progress)(void *ctx, bool is_s3, const struct aws_result *r),
+                        void *ctx)
 {
     struct setup *s = calloc(1, sizeof *s);
     CHECK(s != NULL);

@@ -1,5 +1,5 @@
-// Finds the queue and the bucket; makes them when they are missing. Tries until it works: a pool that
-// starts before its queue waits for it.
+// Finds the queue and the bucket; makes them when they are missing. Tries until it works: a pool
+// that starts before its queue waits for it.
 #pragma once
 
 #include "aws/s3_client.h"
@@ -8,7 +8,7 @@
 struct setup_config {
     struct loop *loop;
     struct aws_client *sqs, *s3;
-    const char *queue;     // name, or URL of an existing one
+    const char *queue; // name, or URL of an existing one
     const char *bucket;
     bool create;           // what is missing
     int max_receive_count; // of a queue that is made here
@@ -27,6 +27,7 @@ struct setup;
 // services (for the log of outages).
 struct setup *setup_new(const struct setup_config *config,
                         void (*done)(void *ctx, const struct setup_result *result),
-                        void (*progress)(void *ctx, bool is_s3, const struct aws_result *r), void *ctx);
+                        void (*progress)(void *ctx, bool is_s3, const struct aws_result *r),
+                        void *ctx);
 void setup_again(struct setup *s); // the queue is gone: once more from the start
 void setup_free(struct setup *s);

@@ -49,12 +49,23 @@ static const struct rule rules[] = {
 
 static const int plain_calls[] = {
     // memory
-    SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(brk),
+    SCMP_SYS(madvise),
     // time, and the C library's housekeeping
-    SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(futex), SCMP_SYS(getrandom),
-    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(getpid), SCMP_SYS(gettid),
-    SCMP_SYS(sched_yield), SCMP_SYS(restart_syscall),
-    SCMP_SYS(exit), SCMP_SYS(exit_group),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(futex),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
 };
 
 // abort() wants these; refused, it ends by an illegal instruction instead, which is as good.
@@ -64,18 +75,17 @@ static int add_rules(scmp_filter_ctx ctx)
 {
     int bad = 0;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
-        bad |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rules[i].call, 1,
-                                SCMP_CMP(rules[i].argument, SCMP_CMP_MASKED_EQ, rules[i].mask,
-                                         rules[i].value));
+        bad |= seccomp_rule_add(
+            ctx, SCMP_ACT_ALLOW, rules[i].call, 1,
+            SCMP_CMP(rules[i].argument, SCMP_CMP_MASKED_EQ, rules[i].mask, rules[i].value));
     for (size_t i = 0; i < sizeof plain_calls / sizeof plain_calls[0]; i++)
         bad |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, plain_calls[i], 0);
     for (size_t i = 0; i < sizeof refused_calls / sizeof refused_calls[0]; i++)
         bad |= seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), refused_calls[i], 0);
     // mappings: private memory, of no file, not executable
-    bad |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
-                            SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
-                            SCMP_CMP(3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | MAP_SHARED,
-                                     MAP_ANONYMOUS));
+    bad |= seccomp_rule_add(
+        ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+        SCMP_CMP(3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | MAP_SHARED, MAP_ANONYMOUS));
     return bad;
 }
 
@@ -152,9 +162,8 @@ static enum err set_limits(rlim_t memory_bytes, struct error *error)
         __rlimit_resource_t what;
         rlim_t value;
     } limits[] = {
-        {RLIMIT_AS, memory_bytes},       {RLIMIT_CORE, 0},     {RLIMIT_FSIZE, 0},
-        {RLIMIT_NOFILE, 0},              {RLIMIT_NPROC, 0},    {RLIMIT_MSGQUEUE, 0},
-        {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_AS, memory_bytes}, {RLIMIT_CORE, 0},     {RLIMIT_FSIZE, 0},   {RLIMIT_NOFILE, 0},
+        {RLIMIT_NPROC, 0},         {RLIMIT_MSGQUEUE, 0}, {RLIMIT_MEMLOCK, 0},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         struct rlimit limit = {limits[i].value, limits[i].value};

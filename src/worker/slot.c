@@ -46,8 +46,8 @@ static enum err send_start(struct crew *c, uint32_t index, const int fds[ZYGOTE_
         struct cmsghdr align;
     } control = {{0}};
     struct iovec io = {&request, sizeof request};
-    struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control,
-                             .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
     head->cmsg_level = SOL_SOCKET;
     head->cmsg_type = SCM_RIGHTS;
@@ -85,7 +85,9 @@ static void slot_disconnect(struct slot *s)
 static void slot_restart_later(struct slot *s)
 {
     loop_timer_set(s->crew->config.loop, &s->restart,
-                   loop_now_ms(s->crew->config.loop) + crew_back_off_ms(s->failures - DEATHS_AT_ONCE), on_restart, s);
+                   loop_now_ms(s->crew->config.loop) +
+                       crew_back_off_ms(s->failures - DEATHS_AT_ONCE),
+                   on_restart, s);
 }
 
 void slot_start(struct slot *s)
@@ -105,8 +107,8 @@ void slot_start(struct slot *s)
     }
     s->state = SLOT_STARTING;
     s->begun = s->hung = false;
-    loop_timer_set(s->crew->config.loop, &s->deadline, loop_now_ms(s->crew->config.loop) + WORKER_START_S_MAX * 1000,
-                   on_deadline, s);
+    loop_timer_set(s->crew->config.loop, &s->deadline,
+                   loop_now_ms(s->crew->config.loop) + WORKER_START_S_MAX * 1000, on_deadline, s);
 }
 
 static void on_restart(void *ctx)
@@ -168,8 +170,8 @@ static void lane_free(struct slot *s, uint32_t lane)
         s->order[i] = s->order[i + 1];
 }
 
-// Takes back what waits behind the first job. The child will find the lane cancelled; if it has begun
-// it in this very moment, its answer is dropped.
+// Takes back what waits behind the first job. The child will find the lane cancelled; if it has
+// begun it in this very moment, its answer is dropped.
 void slot_revoke(struct slot *s, uint32_t lane)
 {
     void *task = s->lanes[lane].task;
@@ -275,7 +277,8 @@ static void on_child_ready(struct slot *s, const struct child_answer *a)
     s->state = SLOT_UP;
     s->begun = true;
     loop_timer_cancel(c->config.loop, &s->deadline);
-    log_event(LOG_DEBUG, "child_ready", "slot=%u sandbox=%.*s", s->index, (int)a->text_bytes, a->text);
+    log_event(LOG_DEBUG, "child_ready", "slot=%u sandbox=%.*s", s->index, (int)a->text_bytes,
+              a->text);
     if (s->pending > 0)
         arm_deadline(s);
     if (!c->ever_ready) {
@@ -301,8 +304,10 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
         distrust(s, "an answer to no question");
         return;
     }
-    struct crew_answer answer = {.err = (enum err)a->err, .text = {a->text, a->text_bytes},
-                                 .decode_us = a->decode_us, .infer_us = a->infer_us};
+    struct crew_answer answer = {.err = (enum err)a->err,
+                                 .text = {a->text, a->text_bytes},
+                                 .decode_us = a->decode_us,
+                                 .infer_us = a->infer_us};
     if (answer.err == OK && !text_is_json_object(answer.text)) {
         distrust(s, "predictions that are not JSON");
         return;

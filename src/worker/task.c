@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    HAND_OVERS_MAX = 5,    // a picture that comes back this often without an answer goes elsewhere
+    HAND_OVERS_MAX = 5, // a picture that comes back this often without an answer goes elsewhere
     REPLY_IN_TIME_MS = 2000, // an owner who has waited longer can wait for the batch
 };
 
@@ -176,7 +176,8 @@ static void reply(struct task *t)
     }
     int64_t since_ms = t->job->submitted_ms > 0 ? t->job->submitted_ms : t->message->sent_wall_ms;
     bool late = clock_wall_ms() - since_ms > REPLY_IN_TIME_MS;
-    outbox_send(p->outbox, url.data, buf_view(&t->result), late ? WORKER_BATCH_DELAY_MS : 0, on_reply, t);
+    outbox_send(p->outbox, url.data, buf_view(&t->result), late ? WORKER_BATCH_DELAY_MS : 0,
+                on_reply, t);
 }
 
 static void on_published(void *ctx, const struct aws_result *r, const struct s3_object *object)
@@ -202,27 +203,37 @@ static void publish(void *ctx)
     struct poller *p = poller_of(t);
     char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
     snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
-    const struct s3_put_options options = {.content_type = "application/json", .if_none_match = true};
+    const struct s3_put_options options = {.content_type = "application/json",
+                                           .if_none_match = true};
     set_step(t, TASK_PUBLISHING);
     t->call = s3_put(p->config.s3, p->config.bucket, key, buf_view(&t->result), &options,
                      on_published, t);
 }
 
 // The outcome is known: writes it down and publishes it. predictions: when succeeded.
-static void finish(struct task *t, enum job_status status, struct span predictions, const char *code,
-                   const char *sentence)
+static void finish(struct task *t, enum job_status status, struct span predictions,
+                   const char *code, const char *sentence)
 {
     struct poller *p = poller_of(t);
     const struct message *m = t->message;
     int64_t now = clock_wall_ms();
     int64_t since = t->job->submitted_ms > 0 ? t->job->submitted_ms : m->sent_wall_ms;
-    t->timing.queued = since > 0 && since <= m->received_wall_ms ? (double)(m->received_wall_ms - since) : -1;
+    t->timing.queued =
+        since > 0 && since <= m->received_wall_ms ? (double)(m->received_wall_ms - since) : -1;
     t->timing.total = since > 0 && since <= now ? (double)(now - since) : -1;
-    const struct job_result result = {
-        .id = t->job->id, .status = status, .model = crew_model(p->crew),
-        .model_sha256 = crew_model_sha256(p->crew), .result_json = predictions, .error_code = code,
-        .error_message = sentence, .timing = t->timing, .bucket = t->job->bucket, .key = t->job->key,
-        .attempts = m->receive_count, .submitted_ms = t->job->submitted_ms, .finished_ms = now};
+    const struct job_result result = {.id = t->job->id,
+                                      .status = status,
+                                      .model = crew_model(p->crew),
+                                      .model_sha256 = crew_model_sha256(p->crew),
+                                      .result_json = predictions,
+                                      .error_code = code,
+                                      .error_message = sentence,
+                                      .timing = t->timing,
+                                      .bucket = t->job->bucket,
+                                      .key = t->job->key,
+                                      .attempts = m->receive_count,
+                                      .submitted_ms = t->job->submitted_ms,
+                                      .finished_ms = now};
     drop_picture(t);
     buf_clear(&t->result);
     job_result_encode(&result, &t->result);
@@ -238,21 +249,22 @@ static void task_fail(struct task *t, const char *code, const char *sentence)
     finish(t, JOB_FAILED, (struct span){0}, code, sentence);
 }
 
-// An attempt that may go better elsewhere. The last one: its owner is told, and the message is left to
-// the dead-letter queue (it moves there when it is received once more).
+// An attempt that may go better elsewhere. The last one: its owner is told, and the message is left
+// to the dead-letter queue (it moves there when it is received once more).
 static void attempt_failed(struct task *t, const char *code, const char *sentence)
 {
     struct poller *p = poller_of(t);
     char quoted[300];
     int count = t->message->receive_count, max = p->queue.max_receive_count;
-    log_event(LOG_WARN, "attempt_failed", "id=%s attempt=%d of=%d code=%s why=%s", t->job->id, count, max,
-              code, log_quote(sentence, quoted, sizeof quoted));
+    log_event(LOG_WARN, "attempt_failed", "id=%s attempt=%d of=%d code=%s why=%s", t->job->id,
+              count, max, code, log_quote(sentence, quoted, sizeof quoted));
     if (count < max) {
         end_task(t, VERDICT_RETURN);
         return;
     }
     char full[600];
-    snprintf(full, sizeof full, "given up after %d attempts; the last one: %.480s", count, sentence);
+    snprintf(full, sizeof full, "given up after %d attempts; the last one: %.480s", count,
+             sentence);
     t->verdict = p->queue.has_dlq ? VERDICT_RETURN : VERDICT_DELETE;
     task_fail(t, code, full);
 }
@@ -301,11 +313,11 @@ static void fetch_refused(struct task *t, const struct aws_result *r)
     char sentence[500];
     const char *bucket = t->job->bucket, *key = t->job->key;
     if (r->err == ERR_NOT_FOUND)
-        snprintf(sentence, sizeof sentence, "there is no object s3://%.80s/%.300s (%.60s)", bucket, key,
-                 r->code);
+        snprintf(sentence, sizeof sentence, "there is no object s3://%.80s/%.300s (%.60s)", bucket,
+                 key, r->code);
     else if (r->err == ERR_LIMIT)
-        snprintf(sentence, sizeof sentence, "the picture s3://%.80s/%.300s is larger than %d MiB", bucket,
-                 key, IMAGE_BYTES_MAX >> 20);
+        snprintf(sentence, sizeof sentence, "the picture s3://%.80s/%.300s is larger than %d MiB",
+                 bucket, key, IMAGE_BYTES_MAX >> 20);
     else
         snprintf(sentence, sizeof sentence, "s3://%.80s/%.200s cannot be read: %.180s", bucket, key,
                  r->error.msg);
@@ -351,7 +363,8 @@ static void fetch(void *ctx)
     struct task *t = ctx;
     set_step(t, TASK_FETCHING);
     t->fetch_begun_us = clock_monotonic_us();
-    t->call = s3_get(poller_of(t)->config.s3, t->job->bucket, t->job->key, IMAGE_BYTES_MAX, on_fetched, t);
+    t->call = s3_get(poller_of(t)->config.s3, t->job->bucket, t->job->key, IMAGE_BYTES_MAX,
+                     on_fetched, t);
 }
 
 // --- start ---
@@ -398,8 +411,12 @@ static struct task *task_make(struct message *m, const struct job *job)
     struct poller *p = m->poller;
     struct task *t = calloc(1, sizeof *t);
     CHECK(t != NULL);
-    *t = (struct task){.message = m, .job = job, .next = p->tasks, .step = TASK_FETCHING,
-                       .timing = {-1, -1, -1, -1, -1}, .verdict = VERDICT_DELETE};
+    *t = (struct task){.message = m,
+                       .job = job,
+                       .next = p->tasks,
+                       .step = TASK_FETCHING,
+                       .timing = {-1, -1, -1, -1, -1},
+                       .verdict = VERDICT_DELETE};
     if (p->tasks != NULL)
         p->tasks->prev = t;
     p->tasks = t;
@@ -440,8 +457,8 @@ void task_on_answer(struct task *t, const struct crew_answer *answer)
         return;
     }
     char sentence[500];
-    snprintf(sentence, sizeof sentence, "%.*s", (int)(answer->text.len < 499 ? answer->text.len : 499),
-             answer->text.data);
+    snprintf(sentence, sizeof sentence, "%.*s",
+             (int)(answer->text.len < 499 ? answer->text.len : 499), answer->text.data);
     switch (answer->err) {
     case ERR_FORMAT:
     case ERR_LIMIT:

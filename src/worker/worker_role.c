@@ -68,8 +68,11 @@ static enum err open_server(struct worker *w, struct error *error)
     if (w->config->listen == NULL)
         return OK;
     const struct http_server_config config = {.listen = w->config->listen, .connections_max = 64};
-    const struct http_handlers handlers = {.ctx = w, .on_head = on_head, .on_request = on_request,
-                                           .on_too_large = on_too_large, .on_done = on_done};
+    const struct http_handlers handlers = {.ctx = w,
+                                           .on_head = on_head,
+                                           .on_request = on_request,
+                                           .on_too_large = on_too_large,
+                                           .on_done = on_done};
     enum err err = http_server_new(w->loop, &config, &handlers, &w->server, error);
     return err == OK ? OK : fail_context(error, err, "--worker-listen");
 }
@@ -137,12 +140,22 @@ static enum err open_clients(struct worker *w, struct error *error)
 static enum err open_poller(struct worker *w, struct error *error)
 {
     const struct worker_config *c = w->config;
-    const struct poller_config poller = {
-        .loop = w->loop, .sqs = w->sqs, .s3 = w->s3, .queue = c->queue, .bucket = c->bucket,
-        .create = c->create, .max_receive_count = c->max_receive_count,
-        .visibility_s = c->visibility_s, .model = c->model, .search_path = c->search_path,
-        .children = c->children, .job_timeout_ms = c->job_timeout_s * 1000, .ctx = w,
-        .on_ready = on_ready, .on_failed = on_failed, .on_drained = on_drained};
+    const struct poller_config poller = {.loop = w->loop,
+                                         .sqs = w->sqs,
+                                         .s3 = w->s3,
+                                         .queue = c->queue,
+                                         .bucket = c->bucket,
+                                         .create = c->create,
+                                         .max_receive_count = c->max_receive_count,
+                                         .visibility_s = c->visibility_s,
+                                         .model = c->model,
+                                         .search_path = c->search_path,
+                                         .children = c->children,
+                                         .job_timeout_ms = c->job_timeout_s * 1000,
+                                         .ctx = w,
+                                         .on_ready = on_ready,
+                                         .on_failed = on_failed,
+                                         .on_drained = on_drained};
     return poller_new(&poller, &w->poller, error);
 }
 

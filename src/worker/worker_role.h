@@ -1,4 +1,5 @@
-// The worker role: loop, signals, clients and the poller put together; and its admin port, if wanted.
+// The worker role: loop, signals, clients and the poller put together; and its admin port, if
+// wanted.
 #pragma once
 
 #include "base/error.h"
@@ -9,13 +10,13 @@ struct worker_config {
     const char *model, *search_path;
     int children;
     const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
-    const char *credentials_file; // tried last; NULL: none
-    const char *ca_bundle;        // NULL: the system's
+    const char *credentials_file;                    // tried last; NULL: none
+    const char *ca_bundle;                           // NULL: the system's
     const char *queue, *bucket;
     bool create;
     int max_receive_count, visibility_s, job_timeout_s;
-    const char *listen;           // /livez, /readyz, /metrics; NULL: no port
-    int ready_fd, lifeline_fd;    // -1: none
+    const char *listen;        // /livez, /readyz, /metrics; NULL: no port
+    int ready_fd, lifeline_fd; // -1: none
 };
 
 // The whole life of the process; returns its exit code: 0 drained, 1 failed (said on stderr).

@@ -135,8 +135,8 @@ static bool serve_request(struct zygote *z)
         struct cmsghdr align;
     } control;
     struct iovec io = {&request, sizeof request};
-    struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control,
-                             .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t got = recvmsg(z->control_fd, &message, MSG_CMSG_CLOEXEC);
     if (got < 0 && errno == EINTR)
         return true;

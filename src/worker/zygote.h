@@ -11,6 +11,6 @@ struct zygote_config {
     const char *search_path; // of packages
 };
 
-// The whole life of the process; returns its exit code. A model that cannot be loaded is reported in
-// one sentence over the control socket.
+// The whole life of the process; returns its exit code. A model that cannot be loaded is reported
+// in one sentence over the control socket.
 int zygote_run(const struct zygote_config *config);

@@ -1,5 +1,5 @@
-// A predictor for tests of the crew and the sandbox: the "picture" is a command. Linked instead of the
-// engine's (its symbols come first), in test programs only.
+// A predictor for tests of the crew and the sandbox: the "picture" is a command. Linked instead of
+// the engine's (its symbols come first), in test programs only.
 #pragma once
 
 #include "base/check.h"
@@ -109,7 +109,8 @@ static long attempt(const char *what)
                    ? -1
                    : 0;
     if (strcmp(what, "mmap-shared") == 0)
-        return mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0;
+        return mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1
+                                                                                            : 0;
     if (strcmp(what, "read-0") == 0) {
         char c;
         return syscall(SYS_read, 0, &c, 1);
@@ -119,8 +120,9 @@ static long attempt(const char *what)
     return -2;
 }
 
-// Commands: "ok TEXT", "bad TEXT" (the picture's fault), "crash", "abort", "exit", "hang" (deaf), "slow
-// MS" (hears cancel), "try CALL", "garbage", "not-json", "memory", "environment NAME", "write-slot", "pid".
+// Commands: "ok TEXT", "bad TEXT" (the picture's fault), "crash", "abort", "exit", "hang" (deaf),
+// "slow MS" (hears cancel), "try CALL", "garbage", "not-json", "memory", "environment NAME",
+// "write-slot", "pid".
 enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
                        int64_t deadline_ms, struct prediction_result *out, struct error *error)
 {
@@ -160,7 +162,8 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
         snprintf(p->say, sizeof p->say, "{\"mib\":%zu}", got);
     }
     if (strncmp(text, "environment ", 12) == 0)
-        snprintf(p->say, sizeof p->say, "{\"set\":%s}", getenv(text + 12) != NULL ? "true" : "false");
+        snprintf(p->say, sizeof p->say, "{\"set\":%s}",
+                 getenv(text + 12) != NULL ? "true" : "false");
     if (strcmp(text, "write-slot") == 0)
         *(volatile char *)(uintptr_t)picture.data = 'x';
     if (strcmp(text, "pid") == 0)

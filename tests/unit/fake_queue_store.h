@@ -1,5 +1,6 @@
-// An SQS and an S3 in memory, behind the clients' own functions: for tests of the poller. Linked instead
-// of the clients (its symbols come first), in test programs only. What happens is noted in order.
+// An SQS and an S3 in memory, behind the clients' own functions: for tests of the poller. Linked
+// instead of the clients (its symbols come first), in test programs only. What happens is noted in
+// order.
 #pragma once
 
 #include "aws/s3_client.h"
@@ -126,7 +127,9 @@ static void fake_end(struct aws_call *call)
 
 static void fake_get(struct aws_call *call)
 {
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED : fake.s3_down ? ERR_NET : OK);
+    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
+                                      : fake.s3_down  ? ERR_NET
+                                                      : OK);
     struct fake_object *o = fake_find(call->text[0]);
     if (r.err == OK && o == NULL)
         r = fake_result(ERR_NOT_FOUND);
@@ -139,7 +142,9 @@ static void fake_get(struct aws_call *call)
 
 static void fake_put_step(struct aws_call *call)
 {
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED : fake.s3_down ? ERR_NET : OK);
+    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
+                                      : fake.s3_down  ? ERR_NET
+                                                      : OK);
     struct s3_object object = {0};
     if (r.err == OK && call->if_none_match && fake_find(call->text[0]) != NULL)
         r = fake_result(ERR_PRECONDITION);
@@ -153,13 +158,15 @@ static void fake_put_step(struct aws_call *call)
 
 static void fake_s3_done(struct aws_call *call)
 {
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED : fake.s3_down ? ERR_NET : OK);
+    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
+                                      : fake.s3_down  ? ERR_NET
+                                                      : OK);
     FAKE_DONE(s3_done_fn, call)(call->ctx, &r);
     fake_end(call);
 }
 
-struct s3_call *s3_get(struct aws_client *c, const char *bucket, const char *key, size_t body_limit_bytes,
-                       s3_object_fn *done, void *ctx)
+struct s3_call *s3_get(struct aws_client *c, const char *bucket, const char *key,
+                       size_t body_limit_bytes, s3_object_fn *done, void *ctx)
 {
     struct aws_call *call = fake_call(fake_get, NULL, ctx);
     (void)c;
@@ -183,7 +190,8 @@ struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key
     return (struct s3_call *)(void *)call;
 }
 
-struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done, void *ctx)
+struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done,
+                                 void *ctx)
 {
     struct aws_call *call = fake_call(fake_s3_done, NULL, ctx);
     (void)c;
@@ -264,10 +272,10 @@ static size_t fake_claim(struct aws_call *call, struct sqs_message *out)
 static void fake_receive(struct aws_call *call)
 {
     struct sqs_message messages[10];
-    struct aws_result r = fake_result(call->cancelled       ? ERR_CANCELLED
-                                      : fake.sqs_down       ? ERR_NET
+    struct aws_result r = fake_result(call->cancelled      ? ERR_CANCELLED
+                                      : fake.sqs_down      ? ERR_NET
                                       : fake.queue_missing ? ERR_NOT_FOUND
-                                                            : OK);
+                                                           : OK);
     size_t n = r.err == OK ? fake_claim(call, messages) : 0;
     if (r.err == OK && n == 0) { // a long poll waits
         call->next = fake.waiting;
@@ -279,8 +287,8 @@ static void fake_receive(struct aws_call *call)
     fake_end(call);
 }
 
-struct sqs_call *sqs_receive(struct aws_client *c, const char *queue_url, int max_messages, int wait_s,
-                             int visibility_s, sqs_receive_fn *done, void *ctx)
+struct sqs_call *sqs_receive(struct aws_client *c, const char *queue_url, int max_messages,
+                             int wait_s, int visibility_s, sqs_receive_fn *done, void *ctx)
 {
     struct aws_call *call = fake_call(fake_receive, NULL, ctx);
     (void)c;
@@ -329,7 +337,9 @@ static bool fake_entry(struct aws_call *call, size_t i)
 static void fake_batch(struct aws_call *call)
 {
     struct sqs_entry_result results[10] = {0};
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED : fake.sqs_down ? ERR_NET : OK);
+    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
+                                      : fake.sqs_down ? ERR_NET
+                                                      : OK);
     fake.batches++;
     for (size_t i = 0; i < call->count && r.err == OK; i++) {
         results[i].ok = fake_entry(call, i);
@@ -352,8 +362,9 @@ static struct sqs_call *fake_batch_call(const struct span *texts, size_t count, 
     return (struct sqs_call *)(void *)call;
 }
 
-struct sqs_call *sqs_send_batch(struct aws_client *c, const char *queue_url, const struct span *bodies,
-                                size_t count, sqs_batch_fn *done, void *ctx)
+struct sqs_call *sqs_send_batch(struct aws_client *c, const char *queue_url,
+                                const struct span *bodies, size_t count, sqs_batch_fn *done,
+                                void *ctx)
 {
     struct sqs_call *result = fake_batch_call(bodies, count, done, ctx);
     struct aws_call *call = (struct aws_call *)(void *)result;
@@ -365,8 +376,8 @@ struct sqs_call *sqs_send_batch(struct aws_client *c, const char *queue_url, con
 }
 
 struct sqs_call *sqs_delete_batch(struct aws_client *c, const char *queue_url,
-                                  const struct span *receipt_handles, size_t count, sqs_batch_fn *done,
-                                  void *ctx)
+                                  const struct span *receipt_handles, size_t count,
+                                  sqs_batch_fn *done, void *ctx)
 {
     (void)c;
     (void)queue_url;
@@ -389,10 +400,10 @@ struct sqs_call *sqs_visibility_batch(struct aws_client *c, const char *queue_ur
 
 static void fake_url(struct aws_call *call)
 {
-    struct aws_result r = fake_result(call->cancelled      ? ERR_CANCELLED
-                                      : fake.sqs_down      ? ERR_NET
+    struct aws_result r = fake_result(call->cancelled                               ? ERR_CANCELLED
+                                      : fake.sqs_down                               ? ERR_NET
                                       : call->numbers[0] == 0 && fake.queue_missing ? ERR_NOT_FOUND
-                                                           : OK);
+                                                                                    : OK);
     if (r.err == OK && call->numbers[0] == 1) {
         fake_note("create", call->text[0]);
         if (strcmp(call->text[0], "smelt-jobs") == 0)
@@ -402,7 +413,8 @@ static void fake_url(struct aws_call *call)
     fake_end(call);
 }
 
-struct sqs_call *sqs_get_queue_url(struct aws_client *c, const char *name, sqs_url_fn *done, void *ctx)
+struct sqs_call *sqs_get_queue_url(struct aws_client *c, const char *name, sqs_url_fn *done,
+                                   void *ctx)
 {
     struct aws_call *call = fake_call(fake_url, NULL, ctx);
     (void)c;
@@ -427,13 +439,15 @@ static void fake_attributes(struct aws_call *call)
     static const struct http_call_header all[] = {
         {"QueueArn", "arn:aws:sqs:us-east-1:000000000000:smelt-jobs-dlq"},
         {"RedrivePolicy", "{\"deadLetterTargetArn\":\"arn\",\"maxReceiveCount\":\"3\"}"}};
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED : fake.sqs_down ? ERR_NET : OK);
+    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
+                                      : fake.sqs_down ? ERR_NET
+                                                      : OK);
     FAKE_DONE(sqs_attributes_fn, call)(call->ctx, &r, all, r.err == OK ? 2 : 0);
     fake_end(call);
 }
 
-struct sqs_call *sqs_get_attributes(struct aws_client *c, const char *queue_url, sqs_attributes_fn *done,
-                                    void *ctx)
+struct sqs_call *sqs_get_attributes(struct aws_client *c, const char *queue_url,
+                                    sqs_attributes_fn *done, void *ctx)
 {
     struct aws_call *call = fake_call(fake_attributes, NULL, ctx);
     (void)c;

@@ -19,14 +19,18 @@ static enum err decode(const char *text)
 
 #define RECORD(event, bucket, key, more)                                                           \
     "{\"eventVersion\":\"2.1\",\"eventName\":\"" event                                             \
-    "\",\"eventTime\":\"2026-01-31T12:00:00.5Z\",\"s3\":{\"bucket\":{\"name\":\"" bucket            \
+    "\",\"eventTime\":\"2026-01-31T12:00:00.5Z\",\"s3\":{\"bucket\":{\"name\":\"" bucket           \
     "\"},\"object\":{\"key\":\"" key "\"" more "}}}"
 
 START_TEST(native_message_comes_back_as_it_was_written)
 {
-    struct job job = {.id = "a-B_9.z", .model = "demo", .bucket = "smelt", .key = "inbox/ä \"x\"",
+    struct job job = {.id = "a-B_9.z",
+                      .model = "demo",
+                      .bucket = "smelt",
+                      .key = "inbox/ä \"x\"",
                       .reply_to = "http://127.0.0.1:9324/000000000000/smelt-replies-1",
-                      .submitted_ms = 1769860800123, .expires_ms = 1769860860000};
+                      .submitted_ms = 1769860800123,
+                      .expires_ms = 1769860860000};
     AUTO_BUF struct buf text = {0};
     job_encode(&job, &text);
     ck_assert_int_eq(decode(text.data), OK);
@@ -84,7 +88,7 @@ START_TEST(event_records_become_jobs_with_decoded_keys)
 {
     ck_assert_int_eq(
         decode("{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a+b%2Fc%C3%A4.jpg",
-                                       ",\"sequencer\":\"01\"") "," //
+                                       ",\"sequencer\":\"01\"") ","   //
                RECORD("ObjectRemoved:Delete", "pics", "gone", "") "," //
                RECORD("ObjectCreated:Copy", "pics", "two", "") "]}"),
         OK);
@@ -101,8 +105,8 @@ END_TEST
 
 START_TEST(event_ids_are_stable_and_differ_by_write)
 {
-    static const char *const same = "{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a",
-                                                            ",\"sequencer\":\"01\"") "]}";
+    static const char *const same =
+        "{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a", ",\"sequencer\":\"01\"") "]}";
     ck_assert_int_eq(decode(same), OK);
     const char *id = jobs->id;
     ck_assert_int_eq(decode(same), OK);
@@ -117,8 +121,8 @@ END_TEST
 
 START_TEST(test_events_and_sns_wrapping)
 {
-    ck_assert_int_eq(decode("{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\",\"Bucket\":\"b\"}"),
-                     OK);
+    ck_assert_int_eq(
+        decode("{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\",\"Bucket\":\"b\"}"), OK);
     ck_assert_uint_eq(count, 0);
     ck_assert_int_eq(decode("{\"Records\":[]}"), OK);
     ck_assert_uint_eq(count, 0);
@@ -138,8 +142,8 @@ END_TEST
 
 START_TEST(plain_form_of_python_producers)
 {
-    ck_assert_int_eq(decode(" {\"ImagePath\": \"s3://my-bucket/dir/x y.jpg\", \"ImageId\": \"17\"}\n"),
-                     OK);
+    ck_assert_int_eq(
+        decode(" {\"ImagePath\": \"s3://my-bucket/dir/x y.jpg\", \"ImageId\": \"17\"}\n"), OK);
     ck_assert_int_eq(jobs->kind, JOB_PLAIN);
     ck_assert_str_eq(jobs->bucket, "my-bucket");
     ck_assert_str_eq(jobs->key, "dir/x y.jpg");
@@ -178,7 +182,8 @@ START_TEST(what_is_not_a_job_is_refused_with_a_reason)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ck_assert_msg(decode(cases[i].text) == ERR_FORMAT, "%s", cases[i].text);
-        ck_assert_msg(strstr(error.msg, cases[i].reason) != NULL, "%s: %s", cases[i].text, error.msg);
+        ck_assert_msg(strstr(error.msg, cases[i].reason) != NULL, "%s: %s", cases[i].text,
+                      error.msg);
         ck_assert_uint_eq(count, cases[i].id[0] != '\0');
         if (count == 1) {
             ck_assert_str_eq(jobs->id, cases[i].id);
@@ -225,10 +230,18 @@ END_TEST
 static struct job_result sample_result(void)
 {
     return (struct job_result){
-        .id = "id-1", .status = JOB_SUCCEEDED, .model = "demo", .model_sha256 = "00ff",
-        .result_json = SPAN("{\"predictions\":[{\"label\":\"dog \\\"a\\\"\",\"index\":3,\"score\":0.97}]}"),
-        .timing = {1.5, -1, 3.25, 4, 100}, .bucket = "smelt", .key = "inbox/id-1", .attempts = 2,
-        .submitted_ms = 1769860800123, .finished_ms = 1769860800456};
+        .id = "id-1",
+        .status = JOB_SUCCEEDED,
+        .model = "demo",
+        .model_sha256 = "00ff",
+        .result_json =
+            SPAN("{\"predictions\":[{\"label\":\"dog \\\"a\\\"\",\"index\":3,\"score\":0.97}]}"),
+        .timing = {1.5, -1, 3.25, 4, 100},
+        .bucket = "smelt",
+        .key = "inbox/id-1",
+        .attempts = 2,
+        .submitted_ms = 1769860800123,
+        .finished_ms = 1769860800456};
 }
 
 START_TEST(succeeded_result_comes_back_as_it_was_written)
@@ -279,21 +292,23 @@ START_TEST(statuses_have_names_and_unknown_ones_are_refused)
         ck_assert_int_eq((int)status, i);
     }
     struct job_result out;
-    ck_assert_int_eq(job_result_decode(SPAN("{\"id\":\"a\",\"status\":\"lost\"}"), &arena, &out, &error),
+    ck_assert_int_eq(
+        job_result_decode(SPAN("{\"id\":\"a\",\"status\":\"lost\"}"), &arena, &out, &error),
+        ERR_FORMAT);
+    ck_assert_int_eq(
+        job_result_decode(SPAN("{\"id\":\"a\",\"status\":\"succeeded\"}"), &arena, &out, &error),
+        ERR_FORMAT);
+    ck_assert_int_eq(job_result_decode(SPAN("{\"status\":\"failed\"}"), &arena, &out, &error),
                      ERR_FORMAT);
-    ck_assert_int_eq(job_result_decode(SPAN("{\"id\":\"a\",\"status\":\"succeeded\"}"), &arena, &out,
-                                       &error),
-                     ERR_FORMAT);
-    ck_assert_int_eq(job_result_decode(SPAN("{\"status\":\"failed\"}"), &arena, &out, &error), ERR_FORMAT);
     ck_assert_int_eq(job_result_decode(SPAN("nonsense"), &arena, &out, &error), ERR_FORMAT);
     arena_release(&arena);
 }
 END_TEST
 
-SUITE_MAIN("job", native_message_comes_back_as_it_was_written, times_are_read_as_text_or_milliseconds,
-           event_records_become_jobs_with_decoded_keys, event_ids_are_stable_and_differ_by_write,
-           test_events_and_sns_wrapping, plain_form_of_python_producers,
-           what_is_not_a_job_is_refused_with_a_reason, limits_of_messages, ids,
-           succeeded_result_comes_back_as_it_was_written,
+SUITE_MAIN("job", native_message_comes_back_as_it_was_written,
+           times_are_read_as_text_or_milliseconds, event_records_become_jobs_with_decoded_keys,
+           event_ids_are_stable_and_differ_by_write, test_events_and_sns_wrapping,
+           plain_form_of_python_producers, what_is_not_a_job_is_refused_with_a_reason,
+           limits_of_messages, ids, succeeded_result_comes_back_as_it_was_written,
            failed_result_keeps_its_reason_and_is_always_utf8,
            statuses_have_names_and_unknown_ones_are_refused)

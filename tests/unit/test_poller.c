@@ -1,10 +1,10 @@
-// The poller against an SQS and an S3 in memory, with real processes as children: what it promises about
-// order, single publication, attempts, outages and drain.
+// The poller against an SQS and an S3 in memory, with real processes as children: what it promises
+// about order, single publication, attempts, outages and drain.
 #include "worker/poller.h"
 
 #include "base/log.h"
-#include "fake_queue_store.h"
 #include "fake_predictor.h"
+#include "fake_queue_store.h"
 #include "job/job.h"
 #include "worker/zygote.h"
 
@@ -92,11 +92,19 @@ static void begin(int children, int timeout_ms)
     log_init("test", LOG_ERROR + 1);
     ck_assert_int_eq(loop_new(&loop, NULL), OK);
     fake.loop = loop;
-    const struct poller_config config = {
-        .loop = loop, .queue = "smelt-jobs", .bucket = "smelt", .create = true,
-        .max_receive_count = 3, .visibility_s = 3, .model = "fake", .search_path = "",
-        .children = children, .job_timeout_ms = timeout_ms, .on_ready = on_ready,
-        .on_failed = on_failed, .on_drained = on_drained};
+    const struct poller_config config = {.loop = loop,
+                                         .queue = "smelt-jobs",
+                                         .bucket = "smelt",
+                                         .create = true,
+                                         .max_receive_count = 3,
+                                         .visibility_s = 3,
+                                         .model = "fake",
+                                         .search_path = "",
+                                         .children = children,
+                                         .job_timeout_ms = timeout_ms,
+                                         .on_ready = on_ready,
+                                         .on_failed = on_failed,
+                                         .on_drained = on_drained};
     ck_assert_int_eq(poller_new(&config, &poller, NULL), OK);
     UNTIL(is_ready);
 }
@@ -133,7 +141,8 @@ static struct job_result result_of(const char *id)
     snprintf(key, sizeof key, "results/%s.json", id);
     struct fake_object *o = fake_find(key);
     ck_assert_msg(o != NULL, "no result of %s; log:\n%s", id, fake.log);
-    ck_assert_msg(job_result_decode(buf_view(&o->bytes), &arena, &result, &error) == OK, "%s", error.msg);
+    ck_assert_msg(job_result_decode(buf_view(&o->bytes), &arena, &result, &error) == OK, "%s",
+                  error.msg);
     return result;
 }
 
@@ -186,8 +195,10 @@ START_TEST(bad_pictures_fail_at_once_with_their_sentence)
     submit("a", "bad the picture is half");
     submit("b", "ok");
     fake_send("{\"v\":1,\"id\":\"c\",\"input\":{\"bucket\":\"smelt\",\"key\":\"nowhere\"}}");
-    fake_send("{\"v\":1,\"id\":\"d\",\"model\":\"other\",\"input\":{\"bucket\":\"smelt\",\"key\":\"inbox/b\"}}");
-    fake_send("{\"v\":1,\"id\":\"e\",\"expires_at\":5,\"input\":{\"bucket\":\"smelt\",\"key\":\"inbox/b\"}}");
+    fake_send("{\"v\":1,\"id\":\"d\",\"model\":\"other\",\"input\":{\"bucket\":\"smelt\",\"key\":"
+              "\"inbox/b\"}}");
+    fake_send("{\"v\":1,\"id\":\"e\",\"expires_at\":5,\"input\":{\"bucket\":\"smelt\",\"key\":"
+              "\"inbox/b\"}}");
     fake_send("{\"v\":9,\"id\":\"f\"}");
     UNTIL(queue_empty);
     ck_assert_str_eq(result_of("a").error_code, "format");
@@ -248,7 +259,9 @@ END_TEST
 START_TEST(a_result_that_is_there_is_adopted_not_written_again)
 {
     begin(1, 5000);
-    fake_put("results/a.json", SPAN("{\"id\":\"a\",\"status\":\"failed\",\"error\":{\"code\":\"x\",\"message\":\"y\"}}"));
+    fake_put(
+        "results/a.json",
+        SPAN("{\"id\":\"a\",\"status\":\"failed\",\"error\":{\"code\":\"x\",\"message\":\"y\"}}"));
     submit("a", "ok");
     UNTIL(queue_empty);
     ck_assert_str_eq(result_of("a").error_code, "x");
@@ -274,11 +287,13 @@ START_TEST(test_events_and_own_results_are_acknowledged)
 {
     begin(1, 5000);
     fake_send("{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\"}");
-    fake_send("{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":{\"name\":\"smelt\"},"
+    fake_send("{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":{\"name\":"
+              "\"smelt\"},"
               "\"object\":{\"key\":\"results/a.json\"}}}]}");
     fake_put("pic 1", SPAN("ok"));
-    fake_send("{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":{\"name\":\"pics\"},"
-              "\"object\":{\"key\":\"pic+1\"}}}]}");
+    fake_send(
+        "{\"Records\":[{\"eventName\":\"ObjectCreated:Put\",\"s3\":{\"bucket\":{\"name\":\"pics\"},"
+        "\"object\":{\"key\":\"pic+1\"}}}]}");
     UNTIL(queue_empty);
     ck_assert_int_eq(count_of("put results/s3-"), 1);
     end();
@@ -413,15 +428,20 @@ int main(int argc, char **argv)
         const struct zygote_config config = {atoi(argv[3]), argv[5], argv[7]};
         return zygote_run(&config);
     }
-    const TTest *const tests[] = {
-        result_then_reply_then_delete, missing_queue_is_made_with_its_dead_letter_queue,
-        bad_pictures_fail_at_once_with_their_sentence,
-        poison_ends_in_the_dead_letter_queue_and_as_a_failed_result, hang_is_killed_and_retried,
-        unreadable_messages_are_left_to_the_dead_letter_queue,
-        a_result_that_is_there_is_adopted_not_written_again, two_messages_of_one_id_give_one_result,
-        test_events_and_own_results_are_acknowledged, leases_are_renewed_while_a_job_takes_long,
-        outages_lose_and_double_nothing, a_queue_deleted_under_way_is_made_again,
-        drain_finishes_what_is_computed_and_hands_back_the_rest,
-        drain_while_idle_is_immediate_and_the_long_poll_ends, requests_are_batched_at_saturation};
+    const TTest *const tests[] = {result_then_reply_then_delete,
+                                  missing_queue_is_made_with_its_dead_letter_queue,
+                                  bad_pictures_fail_at_once_with_their_sentence,
+                                  poison_ends_in_the_dead_letter_queue_and_as_a_failed_result,
+                                  hang_is_killed_and_retried,
+                                  unreadable_messages_are_left_to_the_dead_letter_queue,
+                                  a_result_that_is_there_is_adopted_not_written_again,
+                                  two_messages_of_one_id_give_one_result,
+                                  test_events_and_own_results_are_acknowledged,
+                                  leases_are_renewed_while_a_job_takes_long,
+                                  outages_lose_and_double_nothing,
+                                  a_queue_deleted_under_way_is_made_again,
+                                  drain_finishes_what_is_computed_and_hands_back_the_rest,
+                                  drain_while_idle_is_immediate_and_the_long_poll_ends,
+                                  requests_are_batched_at_saturation};
     return suite_run("poller", tests, sizeof tests / sizeof tests[0]);
 }
