@@ -61,8 +61,9 @@ void journal_order_rebuild(struct journal *j)
 void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, uint64_t generation,
                       struct buf *out)
 {
+    // not next_sequence: what is not durable yet may never be, and its numbers come again
     struct manifest m = {.generation = generation,
-                         .next_sequence = j->next_sequence,
+                         .next_sequence = j->durable_sequence + 1,
                          .segment_bytes = j->segment_bytes,
                          .ids = malloc((j->order_len + 1) * sizeof(uint32_t))};
     CHECK(m.ids != NULL);
@@ -135,7 +136,7 @@ bool journal_tombstone_needed(const struct journal *j, uint16_t segment, uint64_
 
 static bool removable(const struct journal *j, const struct segment *s)
 {
-    return s->exists && s->full && !s->removing && s->live == 0 &&
+    return s->exists && s->full && !s->removing && !s->held && s->live == 0 &&
            s->dead_at <= j->durable_sequence &&
            !(s->noted && tombstone_holds(j, s, s->oldest_noted));
 }
@@ -433,13 +434,16 @@ enum err journal_read(struct journal *j, struct journal_place place, struct buf 
     return OK;
 }
 
-void journal_moved(struct journal *j, uint16_t segment)
+void journal_moved(struct journal *j, uint16_t segment, bool complete)
 {
     struct segment *s = &j->segments[segment];
+    s->held = false;
+    j->check_dead = true;
+    if (!complete)
+        return;
     s->noted = s->pinned = false;
     s->oldest_noted = UINT64_MAX;
     s->dead_at = j->next_sequence - 1; // the copies must be durable before it goes
-    j->check_dead = true;
 }
 
 // The full segment with the least in it that can be moved.
@@ -470,11 +474,13 @@ bool journal_victim(struct journal *j, uint16_t *segment)
         full += j->segments[j->order[i]].full;
     bool much_garbage =
         full > SEGMENTS_SPARED && (full - SEGMENTS_SPARED) * j->segment_bytes > 2 * live;
-    const struct segment *best = much_garbage || j->full ? emptiest(j, segment) : NULL;
+    struct segment *best = much_garbage || j->full ? emptiest(j, segment) : NULL;
     uint64_t bytes = best != NULL && best->live_bytes > 0 ? (uint64_t)best->live_bytes : 0;
     if (best != NULL && bytes < capacity(j) / 4 * 3 &&
-        free_bytes(j) > j->reserve_bytes + bytes + slack(j) / 2)
+        free_bytes(j) > j->reserve_bytes + bytes + slack(j) / 2) {
+        best->held = true;
         return true;
+    }
     j->check_victim = false;
     return false;
 }

@@ -90,10 +90,10 @@ void journal_reserve(struct journal *j, uint64_t bytes);
 
 // Compaction. _victim picks a full segment that is mostly garbage, when there is garbage enough. _scan hands
 // the records of it to fn, at least one and about max_bytes a call; the user appends anew what matters and moves its
-// counts; *done when the segment was read to its end. _moved then says that its notes were appended anew where they
-// were needed. When nothing is counted in it any more, it goes by itself.
+// counts; *done when the segment was read to its end. _moved gives the segment back (it is not removed before): complete
+// says that all that matters in it, notes too, was appended anew. When nothing is counted in it, it goes by itself.
 bool journal_victim(struct journal *j, uint16_t *segment); // cheap while nothing changed
-void journal_moved(struct journal *j, uint16_t segment);
+void journal_moved(struct journal *j, uint16_t segment, bool complete);
 enum err journal_scan(struct journal *j, uint16_t segment, uint32_t *at, size_t max_bytes,
                       journal_record_fn *fn, void *ctx, bool *done, struct error *error) MUST_CHECK;
 

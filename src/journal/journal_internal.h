@@ -47,6 +47,7 @@ struct segment {
     bool spare;           // made, nothing in it yet
     bool full;            // ended with RECORD_END
     bool removing;
+    bool held;            // being compacted
     bool pinned;          // holds a note that cannot be moved
     bool noted;           // holds a note at all
     uint64_t first_sequence, last_sequence; // of its records; 0: none

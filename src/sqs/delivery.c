@@ -124,6 +124,7 @@ void message_state(const struct queues *qs, const struct message *m, struct stor
         .visible_ms = m->visible_ms,
         .first_received_ms = m->first_received_ms,
         .receive_count = m->receive_count,
+        .flags = m->moved ? STORED_MOVED : 0,
     };
 }
 
@@ -243,11 +244,13 @@ static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_
     m->visible_ms = 0;
     if (target->attributes.fifo)
         m->entered_ms = now_ms; // standard queues keep the time of sending
+    m->moved = 1;
     message_source_set(qs, m, q->slot);
     if (state_append(qs, slot, NULL, &error) != OK) {
         // no space for the record: it stays where it is, and is received once more
         message_source_set(qs, m, before.source);
         m->queue = before.queue;
+        m->moved = before.moved;
         m->visible_ms = before.visible_ms;
         m->entered_ms = before.entered_ms;
         age_insert(qs, q, slot);

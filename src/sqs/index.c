@@ -13,13 +13,19 @@ struct message *message_at(const struct queues *qs, int32_t slot)
     return &qs->chunks[slot / INDEX_CHUNK]->messages[slot % INDEX_CHUNK];
 }
 
-struct message *message_find(const struct queues *qs, uint32_t slot, uint64_t id)
+struct message *message_in_slot(const struct queues *qs, uint32_t slot)
 {
     uint32_t chunk = slot / INDEX_CHUNK;
     if (chunk >= qs->chunk_count || qs->chunks[chunk] == NULL)
         return NULL;
     struct message *m = &qs->chunks[chunk]->messages[slot % INDEX_CHUNK];
-    return m->where != FREE && m->id == id ? m : NULL;
+    return m->where != FREE ? m : NULL;
+}
+
+struct message *message_find(const struct queues *qs, uint32_t slot, uint64_t id)
+{
+    struct message *m = message_in_slot(qs, slot);
+    return m != NULL && m->id == id ? m : NULL;
 }
 
 static struct index_chunk *chunk_make(struct queues *qs, uint32_t i)

@@ -424,6 +424,53 @@ void queue_drop_messages(struct queues *qs, struct queue *q)
         message_drop(qs, q->age.head);
 }
 
+void queue_doom_messages(struct queues *qs, struct queue *q)
+{
+    for (int32_t i = q->age.head; i != NONE; i = message_at(qs, i)->age_next)
+        message_at(qs, i)->doomed = 1;
+}
+
+// One record for many deletes; the messages go from the index with it.
+static enum err deletes_append(struct queues *qs, const struct stored_delete *gone, size_t count,
+                               struct error *error)
+{
+    struct span part = {(const char *)gone, count * sizeof gone[0]};
+    struct journal_record record;
+    if (count == 0)
+        return OK;
+    TRY(journal_append(qs->journal, JOURNAL_DELETE, STORED_DELETE, &part, 1, &record, error));
+    for (size_t i = 0; i < count; i++) {
+        journal_tombstone(qs->journal, record.place.segment, gone[i].id, true);
+        message_drop(qs, (int32_t)gone[i].slot);
+    }
+    return OK;
+}
+
+// Before all of a queue goes with one record: messages that came to it from elsewhere get a delete each. The one record
+// speaks of those whose own record names the queue; where another came from may be forgotten by then.
+// *oldest: smallest id in the queue.
+static enum err delete_moved(struct queues *qs, struct queue *q, uint64_t *oldest,
+                             struct error *error)
+{
+    enum { AT_ONCE = 64 };
+    struct stored_delete gone[AT_ONCE] = {0};
+    size_t count = 0;
+    for (int32_t i = q->age.head, next; i != NONE; i = next) {
+        const struct message *m = message_at(qs, i);
+        next = m->age_next;
+        if (m->id < *oldest)
+            *oldest = m->id;
+        if (!m->moved)
+            continue;
+        gone[count++] = (struct stored_delete){.id = m->id, .slot = (uint32_t)i};
+        if (count == AT_ONCE) {
+            TRY(deletes_append(qs, gone, count, error));
+            count = 0;
+        }
+    }
+    return deletes_append(qs, gone, count, error);
+}
+
 void queue_forget_if_unused(struct queues *qs, struct queue *q)
 {
     if (!q->gone || q->sourced > 0 || q->age.head != NONE || qs->replaying)
@@ -440,9 +487,11 @@ enum sqs_code queue_delete(struct queues *qs, struct queue *q, int64_t now_ms, u
 {
     struct error error;
     int64_t old_modified_ms = q->modified_ms;
+    uint64_t oldest = UINT64_MAX;
     q->gone = true;
     q->modified_ms = now_ms;
-    if (queue_append(qs, q, JOURNAL_DELETE, wait_for, &error) != OK) {
+    if (delete_moved(qs, q, &oldest, &error) != OK ||
+        queue_append(qs, q, JOURNAL_DELETE, wait_for, &error) != OK) {
         q->gone = false;
         q->modified_ms = old_modified_ms;
         return fault_of(f, &error);
@@ -467,9 +516,8 @@ enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, ui
     uint64_t oldest = UINT64_MAX;
     if (q->age.head == NONE)
         return SQS_OK;
-    for (int32_t i = q->age.head; i != NONE; i = message_at(qs, i)->age_next)
-        if (message_at(qs, i)->id < oldest)
-            oldest = message_at(qs, i)->id;
+    if (delete_moved(qs, q, &oldest, &error) != OK)
+        return fault_of(f, &error);
     struct stored_purge purge = {.queue = q->id, .oldest = oldest};
     struct span part = {(const char *)&purge, sizeof purge};
     if (journal_append(qs->journal, JOURNAL_DELETE, STORED_PURGE, &part, 1, &record, &error) != OK)

@@ -37,7 +37,8 @@ struct message {
     uint32_t receive_count;
     uint8_t where;
     uint8_t received_now; // received since this process started
-    uint16_t zero;
+    uint8_t moved;        // has changed its queue at some time
+    uint8_t doomed;       // recovery: purged, unless a later record shows that it was elsewhere by then
     uint32_t deadline;  // 1 + place in the heap of deadlines, 0: not in it
     uint32_t group;     // reserved: message groups
     int32_t prev, next; // of the list that `where` says
@@ -118,6 +119,7 @@ struct queues {
 
 // --- index.c: slots, lists, deadlines ---
 struct message *message_at(const struct queues *qs, int32_t slot); // slot in use or not; its chunk exists
+struct message *message_in_slot(const struct queues *qs, uint32_t slot); // NULL: nobody there
 struct message *message_find(const struct queues *qs, uint32_t slot, uint64_t id); // NULL: not there
 int32_t message_new(struct queues *qs);                  // NONE: the index is full
 enum err message_new_at(struct queues *qs, uint32_t slot, struct error *error);
@@ -141,6 +143,7 @@ enum err queue_append(struct queues *qs, struct queue *q, enum journal_class cla
                       uint64_t *sequence, struct error *error);
 void queue_free(struct queues *qs, struct queue *q);
 void queue_drop_messages(struct queues *qs, struct queue *q);
+void queue_doom_messages(struct queues *qs, struct queue *q); // recovery
 void queue_forget_if_unused(struct queues *qs, struct queue *q);
 enum sqs_code fault_of(struct fault *f, const struct error *error); // of the journal
 

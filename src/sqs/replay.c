@@ -112,7 +112,7 @@ static enum err replay_queue(struct queues *qs, const struct journal_record *rec
         queue_name_clear(qs, q);
     }
     if (q->gone)
-        queue_drop_messages(qs, q);
+        queue_doom_messages(qs, q);
     return OK;
 }
 
@@ -136,6 +136,8 @@ static enum err apply_state(struct queues *qs, int32_t slot, const struct stored
     m->visible_ms = s->visible_ms;
     m->first_received_ms = s->first_received_ms;
     m->receive_count = s->receive_count;
+    m->moved = (s->flags & STORED_MOVED) != 0;
+    m->doomed = q->gone;
     message_source_set(qs, m, source != NULL ? source->slot : NO_QUEUE);
     return OK;
 }
@@ -151,8 +153,10 @@ static enum err replay_message(struct queues *qs, const struct journal_record *r
     struct message *m = message_find(qs, fixed.slot, id);
     if (m == NULL) {
         TRY(queue_meet(qs, fixed.state.queue, &q, error));
-        if (q->gone)
-            return OK;
+        // whoever held the place is dead: the note of that was moved and comes later
+        struct message *before = message_in_slot(qs, fixed.slot);
+        if (before != NULL && before->id < id)
+            message_drop(qs, (int32_t)fixed.slot);
         TRY(message_new_at(qs, fixed.slot, error));
         m = message_at(qs, (int32_t)fixed.slot);
         m->id = id;
@@ -182,10 +186,7 @@ static enum err replay_change(struct queues *qs, const struct journal_record *re
     message_pin(qs, m, -1);
     m->state_segment = record->place.segment;
     message_pin(qs, m, 1);
-    TRY(apply_state(qs, (int32_t)change.slot, &change.state, error));
-    if (qs->queues[m->queue]->gone)
-        message_drop(qs, (int32_t)change.slot);
-    return OK;
+    return apply_state(qs, (int32_t)change.slot, &change.state, error);
 }
 
 static enum err replay_delete(struct queues *qs, const struct journal_record *record,
@@ -193,10 +194,12 @@ static enum err replay_delete(struct queues *qs, const struct journal_record *re
 {
     struct stored_delete gone;
     struct span rest = record->payload;
-    TRY(take(&rest, &gone, sizeof gone, error));
-    if (message_find(qs, gone.slot, gone.id) != NULL)
-        message_drop(qs, (int32_t)gone.slot);
-    journal_tombstone(qs->journal, record->place.segment, gone.id, true);
+    do {
+        TRY(take(&rest, &gone, sizeof gone, error));
+        if (message_find(qs, gone.slot, gone.id) != NULL)
+            message_drop(qs, (int32_t)gone.slot);
+        journal_tombstone(qs->journal, record->place.segment, gone.id, true);
+    } while (rest.len > 0);
     return OK;
 }
 
@@ -208,7 +211,7 @@ static enum err replay_purge(struct queues *qs, const struct journal_record *rec
     TRY(take(&rest, &purge, sizeof purge, error));
     struct queue *q = queue_by_id(qs, purge.queue);
     if (q != NULL)
-        queue_drop_messages(qs, q);
+        queue_doom_messages(qs, q);
     journal_tombstone(qs->journal, record->place.segment, purge.oldest, false);
     return OK;
 }
@@ -262,6 +265,16 @@ static int by_age(const void *a, const void *b)
     if (x->entered_ms != y->entered_ms)
         return x->entered_ms < y->entered_ms ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Purges are over: what was not shown to be elsewhere is gone.
+static void settle_doomed(struct queues *qs, struct queue *q)
+{
+    for (int32_t i = q->age.head, next; i != NONE; i = next) {
+        next = message_at(qs, i)->age_next;
+        if (message_at(qs, i)->doomed)
+            message_drop(qs, i);
+    }
 }
 
 // Puts a queue's messages where they belong, in the order in which they entered it.
@@ -320,6 +333,9 @@ static void settle_index(struct queues *qs)
 
 enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
 {
+    for (uint32_t i = 0; i < qs->queue_slots; i++)
+        if (qs->queues[i] != NULL)
+            settle_doomed(qs, qs->queues[i]);
     settle_index(qs);
     qs->replaying = false;
     for (uint32_t i = 0; i < qs->queue_slots; i++) {
@@ -398,11 +414,15 @@ static enum err move_delete(struct queues *qs, const struct journal_record *reco
     struct stored_delete gone;
     struct span rest = record->payload;
     struct journal_record moved;
-    TRY(take(&rest, &gone, sizeof gone, error));
-    if (!journal_tombstone_needed(qs->journal, record->place.segment, gone.id))
+    uint64_t oldest = UINT64_MAX;
+    do {
+        TRY(take(&rest, &gone, sizeof gone, error));
+        oldest = gone.id < oldest ? gone.id : oldest;
+    } while (rest.len > 0);
+    if (!journal_tombstone_needed(qs->journal, record->place.segment, oldest))
         return OK;
     TRY(move(qs, record, &record->payload, 1, &moved, error));
-    journal_tombstone(qs->journal, moved.place.segment, gone.id, true);
+    journal_tombstone(qs->journal, moved.place.segment, oldest, true);
     return OK;
 }
 
@@ -474,9 +494,9 @@ bool queues_compact(struct queues *qs)
     enum err err = journal_scan(qs->journal, qs->victim, &qs->victim_at, COMPACT_SLICE_BYTES,
                                 move_record, qs, &done, &error);
     // on an error the segment stays as it is; another attempt may come with the next victim
-    if (err == OK && done)
-        journal_moved(qs->journal, qs->victim);
-    if (err != OK || done)
+    if (err != OK || done) {
+        journal_moved(qs->journal, qs->victim, err == OK);
         qs->compacting = false;
+    }
     return err == OK;
 }

@@ -21,6 +21,8 @@ struct stored_boot {
 };
 _Static_assert(sizeof(struct stored_boot) == 40, "on-disk size");
 
+enum { STORED_MOVED = 1 }; // it has changed its queue at some time
+
 // All of a message that changes. The latest record wins.
 struct stored_state {
     uint64_t queue;        // id of the queue it is in
@@ -29,7 +31,7 @@ struct stored_state {
     int64_t visible_ms;    // hidden until then
     int64_t first_received_ms; // 0: never received
     uint32_t receive_count;
-    uint32_t zero;
+    uint32_t flags; // STORED_MOVED
 };
 _Static_assert(sizeof(struct stored_state) == 48, "on-disk size");
 
@@ -55,14 +57,14 @@ struct stored_change { // STATE
 };
 _Static_assert(sizeof(struct stored_change) == 64, "on-disk size");
 
-struct stored_delete {
+struct stored_delete { // one or more of them
     uint64_t id;
     uint32_t slot;
     uint32_t zero;
 };
 _Static_assert(sizeof(struct stored_delete) == 16, "on-disk size");
 
-struct stored_purge {
+struct stored_purge { // all messages of the queue that were sent to it; those moved to it have deletes
     uint64_t queue;
     uint64_t oldest; // id of the oldest message that it removes
 };

@@ -1,0 +1,162 @@
+// What the tests of the queues share: a store on a disk in memory, synchronous, with a simulated clock.
+#pragma once
+
+#include "base/check.h"
+#include "fake_disk.h"
+#include "sqs/message_attributes.h"
+#include "sqs/queue.h"
+
+struct rig {
+    struct fake_disk disk;
+    struct queues *queues;
+    int64_t now_ms; // store time
+    int64_t wall_ms, monotonic_ms;
+    uint32_t segment_bytes;
+    uint64_t ids; // message ids are numbers here
+    struct error error;
+};
+
+static inline enum err rig_open(struct rig *r)
+{
+    struct queues_config c = {.dir = "/store",
+                              .io = &r->disk.io,
+                              .segment_bytes = r->segment_bytes,
+                              .wall_ms = r->wall_ms,
+                              .monotonic_ms = r->monotonic_ms};
+    memset(c.store_id, 5, sizeof c.store_id);
+    memset(c.boot_id, 6, sizeof c.boot_id);
+    enum err err = queues_open(&c, &r->queues, &r->error);
+    if (err == OK)
+        r->now_ms = queues_time(r->queues, r->monotonic_ms);
+    else
+        r->queues = NULL;
+    return err;
+}
+
+static inline void rig_init(struct rig *r)
+{
+    memset(r, 0, sizeof *r);
+    fake_disk_init(&r->disk);
+    r->wall_ms = 1700000000000;
+    r->monotonic_ms = 5000000;
+    r->segment_bytes = 4096;
+    r->ids = 1;
+}
+
+static inline void rig_close(struct rig *r)
+{
+    queues_close(r->queues);
+    r->queues = NULL;
+}
+
+static inline void rig_release(struct rig *r)
+{
+    rig_close(r);
+    fake_disk_release(&r->disk);
+}
+
+static inline void rig_advance(struct rig *r, int64_t ms)
+{
+    r->now_ms += ms;
+    r->wall_ms += ms;
+    r->monotonic_ms += ms;
+    while (queues_tick(r->queues, r->now_ms)) {
+    }
+}
+
+// What the role does at the end of a turn.
+static inline void rig_turn(struct rig *r)
+{
+    while (queues_tick(r->queues, r->now_ms)) {
+    }
+    queues_wake(r->queues);
+    queues_compact(r->queues);
+    queues_commit(r->queues);
+    struct journal_stats stats;
+    journal_stats(queues_journal(r->queues), &stats);
+    if (stats.full)
+        journal_retry_space(queues_journal(r->queues));
+}
+
+// attributes: "Name=value" strings, NULL-terminated; may be NULL.
+static inline struct queue *rig_queue(struct rig *r, const char *name, const char *const *attributes)
+{
+    struct queue_attributes a;
+    struct fault f;
+    struct queue *q = NULL;
+    uint64_t wait_for;
+    size_t len = strlen(name);
+    attributes_init(&a, len > 5 && strcmp(name + len - 5, ".fifo") == 0);
+    for (; attributes != NULL && *attributes != NULL; attributes++) {
+        struct span value, text = span_cut(span_from(*attributes), '=', &value);
+        const struct attribute_spec *spec = attribute_find(text);
+        CHECK(spec != NULL);
+        CHECK(attribute_set(&a, spec, value, &f) == SQS_OK);
+    }
+    if (queue_create(r->queues, r->now_ms, span_from(name), &a, NULL, 0, &q, &wait_for, &f) !=
+        SQS_OK) {
+        attributes_release(&a);
+        return NULL;
+    }
+    return q;
+}
+
+static inline enum sqs_code rig_send(struct rig *r, struct queue *q, const char *body, int delay_s)
+{
+    struct fault f;
+    uint64_t wait_for, id = r->ids++;
+    struct message_in in = {.body = span_from(body), .delay_s = delay_s, .sender = SPAN("me")};
+    memcpy(in.message_id, &id, sizeof id);
+    return queue_send(r->queues, q, r->now_ms, &in, &wait_for, &f);
+}
+
+struct rig_message {
+    char body[256];
+    char handle[RECEIPT_TEXT_BYTES + 1];
+    uint32_t receive_count;
+    const char *source;
+};
+
+static inline size_t rig_receive(struct rig *r, struct queue *q, size_t max, int visibility_s,
+                                 struct rig_message *out)
+{
+    struct received got[10];
+    struct fault f;
+    size_t count = 0;
+    CHECK(queue_receive(r->queues, q, r->now_ms, max, visibility_s, true, got, &count, &f) ==
+          SQS_OK);
+    for (size_t i = 0; i < count; i++) {
+        AUTO_BUF struct buf scratch = {0}, handle = {0};
+        struct message_out m;
+        struct error error;
+        out[i].body[0] = '\0'; // stays so if it cannot be read
+        if (message_read(r->queues, got[i].place, &scratch, &m, &error) == OK)
+            snprintf(out[i].body, sizeof out[i].body, "%.*s", (int)m.body.len, m.body.data);
+        receipt_text(r->queues, &got[i].receipt, &handle);
+        memcpy(out[i].handle, handle.data, RECEIPT_TEXT_BYTES + 1);
+        out[i].receive_count = got[i].receive_count;
+        out[i].source = got[i].source_queue;
+    }
+    return count;
+}
+
+static inline enum sqs_code rig_delete(struct rig *r, struct queue *q, const char *handle)
+{
+    struct fault f;
+    uint64_t wait_for;
+    return queue_delete_message(r->queues, q, r->now_ms, span_from(handle), &wait_for, &f);
+}
+
+static inline enum sqs_code rig_visibility(struct rig *r, struct queue *q, const char *handle, int s)
+{
+    struct fault f;
+    uint64_t wait_for;
+    return queue_change_visibility(r->queues, q, r->now_ms, span_from(handle), s, &wait_for, &f);
+}
+
+static inline struct queue_info rig_info(struct rig *r, struct queue *q)
+{
+    struct queue_info info;
+    queue_info(r->queues, q, &info);
+    return info;
+}
