@@ -1,4 +1,4 @@
 #!/bin/sh
 # Runs the unit test programs given, under prove.
 set -eu
-exec prove --exec '' "$@"
+exec prove -j"$(nproc)" --exec '' "$@"
