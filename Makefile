@@ -25,7 +25,7 @@ endif
 OPT_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
 OPT_dev     := -Og -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-OPT_tsan    := -O1 -g -fsanitize=thread
+OPT_tsan    := -O1 -g -fsanitize=thread -Wno-maybe-uninitialized
 OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 ifeq ($(filter $(V),release dev asan tsan fuzz),)
 $(error V=$(V) is unknown: use release, dev, asan, tsan or fuzz)

@@ -170,6 +170,46 @@ def test_kill_at_a_system_call(site, call):
     assert killed > 0  # else nothing was tested
 
 
+def test_a_failed_sync_ends_the_process(site):
+    """Whatever a disk did not take for sure is never answered with 200, and nothing is tried again."""
+    site.s3 = site.role("s3")
+    site.client("s3", site.s3.url).create_bucket(Bucket="bucket")
+    assert site.s3.stop() == 0
+    ended_by_itself = 0
+    for when in (3, 4, 5, 6):  # the first ones are those of the start
+        port, acknowledged = smelt.free_port(), []
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e",
+             "inject=fdatasync:error=EIO:when=%d" % when, smelt.PROGRAM, "s3", "--data", site.data,
+             "--s3-listen", "127.0.0.1:%d" % port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        s3 = site.client("s3", "http://127.0.0.1:%d" % port, connect_timeout=2)
+
+        def serving():
+            try:
+                return s3.head_bucket(Bucket="bucket")
+            except (botocore.exceptions.BotoCoreError, OSError):
+                return tracer.poll() is not None
+
+        smelt.wait_until(serving, what="the server, or its end")
+        try:
+            for i in range(6):
+                key = "%d-%d" % (when, i)
+                s3.put_object(Bucket="bucket", Key=key, Body=b"x" * (100 if i % 2 else 10_000))
+                acknowledged.append(key)
+        except (botocore.exceptions.BotoCoreError, OSError):
+            assert tracer.wait(30) == 1  # its own end, with an error
+            ended_by_itself += 1
+        else:
+            tracer.terminate()
+            tracer.wait(30)
+        again = smelt.wait_until(lambda: start_or_none(site), what="the restart")
+        s3 = site.client("s3", again.url)
+        for key in acknowledged:
+            s3.head_object(Bucket="bucket", Key=key)
+        assert again.stop() == 0
+    assert ended_by_itself >= 2
+
+
 def ended(tracer, site):
     return tracer.poll() is not None or not any(
         site.data in smelt.command_line(p) and smelt.command_line(p)[0] != "strace"
