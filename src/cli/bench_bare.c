@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,14 +90,18 @@ static _Noreturn void child_main(struct bench_bare *bare, const struct bench_fil
     _exit(err == OK ? 0 : 1);
 }
 
-static enum err wait_all(const pid_t *pids, long count, struct error *error)
+static enum err wait_all(const pid_t *pids, long count, double *cpu_s, struct error *error)
 {
     bool good = true;
+    *cpu_s = 0;
     for (long i = 0; i < count; i++) {
+        struct rusage used = {0};
         int status = 1;
-        while (waitpid(pids[i], &status, 0) < 0 && errno == EINTR)
+        while (wait4(pids[i], &status, 0, &used) < 0 && errno == EINTR)
             ;
         good = good && status == 0;
+        *cpu_s += (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                  (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
     }
     return good ? OK : fail(error, ERR_INTERNAL, 0, "a process of the bare engine failed");
 }
@@ -127,7 +132,8 @@ enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files
     }
     int64_t begin_us = clock_monotonic_us();
     close(start[1]); // go
-    enum err err = wait_all(pids, started, error);
+    double cpu_s;
+    enum err err = wait_all(pids, started, &cpu_s, error);
     double seconds = (double)(clock_monotonic_us() - begin_us) / 1e6;
     close(ready[0]);
     close(start[0]);
@@ -135,5 +141,6 @@ enum err bench_bare_run(struct bench_bare *bare, const struct bench_files *files
         return fail(error, ERR_IO, 0, "only %ld of %ld processes could be forked", started,
                     workers);
     bare->pictures_per_s = (double)pictures / seconds;
+    bare->cpu_ms = cpu_s * 1000 / (double)pictures;
     return err;
 }

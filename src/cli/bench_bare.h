@@ -19,6 +19,7 @@ struct predictor;
 struct bench_bare {
     struct predictor *predictor;
     double pictures_per_s;
+    double cpu_ms; // processor time of a picture, the process's start included
 };
 
 enum err bench_bare_open(struct bench_bare *bare, const char *model, const char *folders,

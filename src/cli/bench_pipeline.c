@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/bench_bare.h"
-#include "cli/bench_memory.h"
+#include "cli/bench_processes.h"
 #include "cli/commands.h"
 #include "cli/gateway_client.h"
 #include "cli/options.h"
@@ -261,25 +261,35 @@ static void report_idle(const struct pipeline *p)
     free(added);
 }
 
-static enum err measure(struct pipeline *p, struct error *error)
+// What one small durable write costs on the disk of the data directory: an idle request waits for
+// about six of them, one after the other (picture: file, directory, index; message; result; reply).
+static enum err report_disk(const struct pipeline *p, struct error *error)
 {
-    double seconds, first_seconds;
+    enum { WRITES = 100 };
+    static const char bytes[512];
+    double times[WRITES];
+    char path[4200];
+    snprintf(path, sizeof path, "%s/bench-sync", p->data);
+    AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(error, err_from_errno(errno), errno, "make the file '%s'", path);
+    enum err err = OK;
+    for (size_t i = 0; i < WRITES && err == OK; i++) {
+        int64_t begin_us = clock_monotonic_us();
+        err = fd_write_all(fd, bytes, sizeof bytes, path, error);
+        if (err == OK && fdatasync(fd) != 0)
+            err = fail(error, ERR_IO, errno, "sync '%s'", path);
+        times[i] = (double)(clock_monotonic_us() - begin_us) / 1000;
+    }
+    unlink(path);
+    if (err == OK)
+        report(p, "disk_sync_p50", percentile(times, WRITES, 0.5), "ms");
+    return err;
+}
+
+static void report_memory(const struct pipeline *p)
+{
     struct bench_memory memory;
-    fprintf(stderr, "smelt bench pipeline: model %s, %ld workers, %zu pictures from %s\n",
-            options_get(&p->options, "model"), p->workers, p->files.count,
-            options_get(&p->options, "samples"));
-    TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
-    report(p, "bare_engine", p->bare.pictures_per_s, "pictures/s");
-    TRY(start_serve(p, error));
-    TRY(gateway_client_init(&p->client, p->loop, p->url, (int)p->connections, error));
-    TRY(send_all(p, p->workers * 4, p->workers * 2, &first_seconds,
-                 error)); // every child has run once
-    TRY(send_all(p, p->idle, 1, &seconds, error));
-    report_idle(p);
-    TRY(send_all(p, p->pictures, p->connections, &seconds, error));
-    double per_s = (double)p->pictures / seconds;
-    report(p, "system", per_s, "pictures/s");
-    report(p, "system_of_bare", per_s / p->bare.pictures_per_s, "ratio");
     if (bench_memory_of_children(p->serve_pid, &memory)) {
         report(p, "child_private", memory.private_mb, "MB");
         report(p, "child_pss", memory.pss_mb, "MB");
@@ -287,6 +297,48 @@ static enum err measure(struct pipeline *p, struct error *error)
     } else {
         fprintf(stderr, "  memory of the children: may not be read by this user\n");
     }
+}
+
+// The bare engine runs before and after the flood, so that a machine that others use as well
+// disturbs both sides alike.
+static enum err measure_flood(struct pipeline *p, struct error *error)
+{
+    double seconds, bare, pictures = (double)p->pictures;
+    TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
+    bare = p->bare.pictures_per_s / 2;
+    struct bench_cpu before = bench_cpu_of_children(p->serve_pid);
+    TRY(send_all(p, p->pictures, p->connections, &seconds, error));
+    struct bench_cpu after = bench_cpu_of_children(p->serve_pid);
+    TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
+    bare += p->bare.pictures_per_s / 2;
+    report(p, "bare_engine", bare, "pictures/s");
+    report(p, "system", pictures / seconds, "pictures/s");
+    report(p, "system_of_bare", pictures / seconds / bare, "ratio");
+    // processor time does not depend on who else uses the machine
+    report(p, "bare_cpu", p->bare.cpu_ms, "ms/picture");
+    report(p, "children_cpu", (after.children_s - before.children_s) * 1000 / pictures,
+           "ms/picture");
+    report(p, "system_cpu", (after.all_s - before.all_s) * 1000 / pictures, "ms/picture");
+    report(p, "children_busy",
+           (after.children_s - before.children_s) / seconds / (double)p->workers, "ratio");
+    return OK;
+}
+
+static enum err measure(struct pipeline *p, struct error *error)
+{
+    double seconds, first_seconds;
+    fprintf(stderr, "smelt bench pipeline: model %s, %ld workers, %zu pictures from %s\n",
+            options_get(&p->options, "model"), p->workers, p->files.count,
+            options_get(&p->options, "samples"));
+    TRY(start_serve(p, error));
+    TRY(gateway_client_init(&p->client, p->loop, p->url, (int)p->connections, error));
+    TRY(send_all(p, p->workers * 4, p->workers * 2, &first_seconds,
+                 error)); // every child has run once
+    TRY(send_all(p, p->idle, 1, &seconds, error));
+    report_idle(p);
+    TRY(report_disk(p, error));
+    TRY(measure_flood(p, error));
+    report_memory(p);
     return OK;
 }
 
@@ -305,7 +357,6 @@ static enum err prepare(struct pipeline *p, struct error *error)
 {
     const char *data = options_get(&p->options, "data");
     TRY(bench_files_find(&p->files, options_get(&p->options, "samples"), error));
-    // the processes of the bare engine are forked from here: first of all, with nothing open
     TRY(bench_bare_open(&p->bare, options_get(&p->options, "model"),
                         options_get(&p->options, "models"), error));
     if (data == NULL) {

@@ -181,6 +181,8 @@ static void print_banner(void *ctx)
     const char *page = url_of(serve, GATEWAY), *sqs = url_of(serve, SQS);
     process_ready(serve->ready_fd, supervisor_port(serve->supervisor, GATEWAY));
     serve->ready_fd = -1;
+    if (options_on(&serve->options, "quiet"))
+        return;
     const char *keys = shell_word(serve, serve->credentials);
     printf("\nsmelt is ready: the model '%s' answers.\n\n"
            "  page   %s/\n"

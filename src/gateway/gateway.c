@@ -28,7 +28,7 @@ static void make_metrics(struct gateway_metrics *m)
     m->waiting = metrics_gauge(all, "smelt_gateway_requests_open", "",
                                "Requests about jobs in progress, those that wait included.");
     m->body_bytes = metrics_gauge(all, "smelt_gateway_body_bytes", "",
-                                  "Memory reserved for uploads in progress.");
+                                  "Bytes of uploads in memory.");
     m->submit_seconds = metrics_histogram(all, "smelt_gateway_submit_seconds", "",
                                           "From a request's head to its job being queued.");
     m->answer_seconds = metrics_histogram(all, "smelt_gateway_answer_seconds", "",

@@ -12,6 +12,8 @@
 
 #define JOBS_PATH "/v1/jobs"
 
+enum { BODY_FIRST_BYTES = 256 << 10 }; // memory taken at a body's head: most pictures fit
+
 // --- answers ---
 
 void rest_reply_json(struct http_request *r, int status, const struct http_header *headers,
@@ -106,6 +108,8 @@ static bool submission_is_welcome(struct gateway *g, struct http_request *r)
     return false;
 }
 
+// What counts is what has come, not what was announced: a client that stalls holds nothing but
+// that.
 static bool has_room(struct gateway *g, size_t more_bytes)
 {
     return g->body_bytes + more_bytes <= GATEWAY_BODIES_BYTES_MAX;
@@ -126,15 +130,15 @@ static enum http_body on_head(void *ctx, struct http_request *r)
     }
     if (!submission_is_welcome(g, r))
         return HTTP_BODY_STREAM;
-    size_t announced = r->content_length > 0 ? (size_t)r->content_length : 0;
-    if (!has_room(g, announced)) {
+    if (!has_room(g, r->content_length > 0 ? 1 : 0)) {
         refuse_busy(g, r);
         return HTTP_BODY_STREAM;
     }
     struct visit *v = visit_new(g, r, VISIT_SUBMIT);
     r->user = v;
-    visit_reserve(v, announced);
-    buf_reserve(&v->body, announced);
+    if (r->content_length > 0)
+        buf_reserve(&v->body, r->content_length < BODY_FIRST_BYTES ? (size_t)r->content_length
+                                                                   : BODY_FIRST_BYTES);
     return HTTP_BODY_STREAM;
 }
 
@@ -151,13 +155,12 @@ static void on_body(void *ctx, struct http_request *r, struct span piece)
                            "the body is over %d bytes (%d MiB), the limit for a picture; send a "
                            "smaller one",
                            IMAGE_BYTES_MAX, IMAGE_BYTES_MAX >> 20);
-    } else if (total > v->reserved_bytes && !has_room(g, total - v->reserved_bytes)) {
+    } else if (!has_room(g, piece.len)) {
         v->answered = true;
         visit_drop_body(v);
         refuse_busy(g, r);
     } else {
-        if (total > v->reserved_bytes)
-            visit_reserve(v, total);
+        visit_count(v, total);
         buf_add_span(&v->body, piece);
     }
 }

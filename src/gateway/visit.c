@@ -66,10 +66,10 @@ void visit_free(struct visit *v)
     gateway_visit_ended(g);
 }
 
-void visit_reserve(struct visit *v, size_t bytes)
+void visit_count(struct visit *v, size_t bytes)
 {
-    v->g->body_bytes = v->g->body_bytes - v->reserved_bytes + bytes;
-    v->reserved_bytes = bytes;
+    v->g->body_bytes = v->g->body_bytes - v->counted_bytes + bytes;
+    v->counted_bytes = bytes;
     metric_set(v->g->metrics.body_bytes, (double)v->g->body_bytes);
 }
 
@@ -77,7 +77,7 @@ void visit_drop_body(struct visit *v)
 {
     buf_release(&v->body);
     v->stored = (struct span){0};
-    visit_reserve(v, 0);
+    visit_count(v, 0);
 }
 
 // --- answers ---

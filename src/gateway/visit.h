@@ -24,7 +24,7 @@ struct visit {
 
     // a submission's
     struct buf body;          // as received, until it is stored
-    size_t reserved_bytes;    // what it counts in gateway.body_bytes
+    size_t counted_bytes;    // what it counts in gateway.body_bytes
     const char *model;        // arena of the request, like all below
     const char *bucket, *key; // where the input is
     struct span stored;       // what becomes inbox/ID: view into body
@@ -49,7 +49,7 @@ void visit_answer_ready(struct visit *v);
 // An error of S3 or SQS: 503 (429 when they ask to slow down) with "what: why".
 void visit_answer_unavailable(struct visit *v, const char *what, const struct aws_result *why);
 
-void visit_reserve(struct visit *v, size_t bytes); // sets what the body counts
+void visit_count(struct visit *v, size_t bytes); // sets what the body counts
 void visit_drop_body(struct visit *v);
 
 // From now on the visit is answered when the result comes.

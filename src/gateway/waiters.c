@@ -37,7 +37,7 @@ static void unlink_one(struct waiter *w)
 static void grow(struct waiters *all)
 {
     size_t count = all->slot_count == 0 ? SLOTS_MIN : all->slot_count * 2;
-    struct waiter **slots = calloc(count, sizeof *slots);
+    struct waiter **slots = calloc(count, sizeof(struct waiter *));
     CHECK(slots != NULL);
     for (size_t i = 0; i < all->slot_count; i++) {
         while (all->slots[i] != NULL) {

@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -131,6 +132,30 @@ def test_32_mib_are_taken(stand):
     status, _, job = post(stand, body=body)
     assert status == 202
     assert stand.s3.head_object(Bucket="smelt", Key="inbox/" + job["id"])["ContentLength"] == len(body)
+
+
+def test_uploads_share_a_bounded_memory(stand):
+    size = 32 << 20
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    stalled = []
+    for _ in range(40):  # announced only: holds nothing
+        s = socket.create_connection(("127.0.0.1", stand.gateway.port))
+        s.sendall(head)
+        stalled.append(s)
+    assert post(stand)[0] == 202
+    for s in stalled[:8]:  # 256 MiB, all but a byte of each
+        s.sendall(bytes(size - 1))
+
+    def used():
+        text = smelt.http("GET", stand.url + "/metrics")[2].decode()
+        return int(re.search(r"^smelt_gateway_body_bytes (\d+)", text, re.M).group(1))
+    smelt.wait_until(lambda: used() == 8 * (size - 1), 30, "the uploads' arrival")
+    status, headers, error = post(stand)
+    assert status == 429 and headers["Retry-After"] and error["error"]["code"] == "busy"
+    for s in stalled:
+        s.close()
+    smelt.wait_until(lambda: used() == 0, 30, "the uploads' end")
+    assert post(stand)[0] == 202
 
 
 def test_pages_of_other_sites_may_not_post(stand):

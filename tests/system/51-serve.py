@@ -188,6 +188,34 @@ def test_submit_and_result(site):
     assert done.returncode == 1 and "no job" in done.stderr
 
 
+@pytest.mark.parametrize("args, code, words", [
+    (["serv"], 2, "did you mean 'serve'"),
+    (["frobnicate"], 2, "smelt --help"),
+    ([], 2, "usage: smelt COMMAND"),
+    (["bench", "pipelin"], 2, "did you mean 'pipeline'"),
+    (["submit"], 2, "needs a file"),
+    (["result", "a/b"], 2, "job id"),
+    (["gateway", "--log-level", "loud"], 2, "debug, info, warn or error"),
+    (["gateway", "now"], 2, "no argument 'now'"),
+    (["submit", "--url", "ftp://x", "README.md"], 1, "http"),
+    (["submit", "s3://bucket"], 1, "s3://BUCKET/KEY"),
+])
+def test_misspelt_commands(args, code, words):
+    done = subprocess.run([smelt.PROGRAM, *args], cwd=smelt.ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and words in done.stderr and not done.stdout, done
+
+
+def test_help_names_every_command_and_option():
+    run = lambda *args: subprocess.run([smelt.PROGRAM, *args], capture_output=True, text=True, timeout=60)
+    text = run("--help").stdout
+    for command in ("serve", "submit", "result", "predict", "bench", "gateway", "worker", "sqs", "s3"):
+        assert re.search(r"^  %s " % command, text, re.M)
+        if command != "bench":
+            done = run(command, "--help")
+            assert done.returncode == 0 and "--config FILE" in done.stdout and "-fd" not in done.stdout
+    assert re.fullmatch(r"smelt \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
 def test_jobs_of_many_clients_at_once(site):
     serve = site.serve()
     done, lock = [], threading.Lock()

@@ -1,4 +1,4 @@
-// Memory of the processes below a supervisor, from /proc/PID/smaps_rollup.
+// Memory and processor time of the processes below a supervisor, from /proc.
 #pragma once
 
 #include <stdbool.h>
@@ -13,3 +13,10 @@ struct bench_memory {
 
 // False: none was found or may be read.
 bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out);
+
+struct bench_cpu {
+    double children_s; // processor time of the computing children so far
+    double all_s;      // of all processes of the system
+};
+
+struct bench_cpu bench_cpu_of_children(pid_t supervisor);

@@ -1,18 +1,21 @@
-#include "cli/bench_memory.h"
+#include "cli/bench_processes.h"
 
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PROCESSES_MAX = 4096 };
 
 struct process {
     pid_t pid, parent;
+    double cpu_s;
     bool ours;
 };
 
-static pid_t parent_of(pid_t pid)
+// Parent and processor time (s).
+static pid_t read_stat(pid_t pid, double *cpu_s)
 {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -24,8 +27,12 @@ static pid_t parent_of(pid_t pid)
     text[len] = '\0';
     const char *behind_name = strrchr(text, ')');
     int parent = 0;
-    if (behind_name == NULL || sscanf(behind_name + 1, " %*c %d", &parent) != 1)
+    unsigned long user, system;
+    if (behind_name == NULL ||
+        sscanf(behind_name + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent,
+               &user, &system) != 3)
         return 0;
+    *cpu_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     return (pid_t)parent;
 }
 
@@ -37,8 +44,11 @@ static size_t list_processes(struct process *all)
         return 0;
     for (struct dirent *entry; count < PROCESSES_MAX && (entry = readdir(dir)) != NULL;) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid > 0)
-            all[count++] = (struct process){.pid = pid, .parent = parent_of(pid)};
+        if (pid <= 0)
+            continue;
+        struct process *process = &all[count++];
+        *process = (struct process){.pid = pid};
+        process->parent = read_stat(pid, &process->cpu_s);
     }
     closedir(dir);
     return count;
@@ -96,6 +106,12 @@ static bool is_zygote(pid_t pid)
     return memmem(text, len, "\0zygote", 7) != NULL;
 }
 
+// A child carries its zygote's command line.
+static bool computes(const struct process *process)
+{
+    return is_zygote(process->pid) && is_zygote(process->parent);
+}
+
 bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
 {
     static struct process all[PROCESSES_MAX];
@@ -107,8 +123,7 @@ bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
         if (!all[i].ours || !read_memory(all[i].pid, &private_mb, &pss_mb))
             continue;
         out->all_pss_mb += pss_mb;
-        if (!is_zygote(all[i].pid) ||
-            !is_zygote(all[i].parent)) // a child carries its zygote's command line
+        if (!computes(&all[i]))
             continue;
         out->children++;
         if (private_mb > out->private_mb) {
@@ -117,4 +132,20 @@ bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
         }
     }
     return out->children > 0;
+}
+
+struct bench_cpu bench_cpu_of_children(pid_t supervisor)
+{
+    static struct process all[PROCESSES_MAX];
+    struct bench_cpu cpu = {0};
+    size_t count = list_processes(all);
+    mark(all, count, supervisor);
+    for (size_t i = 0; i < count; i++) {
+        if (!all[i].ours)
+            continue;
+        cpu.all_s += all[i].cpu_s;
+        if (computes(&all[i]))
+            cpu.children_s += all[i].cpu_s;
+    }
+    return cpu;
 }
