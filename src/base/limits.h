@@ -72,7 +72,9 @@ enum {
     WORKER_PREFETCH_MAX = 256,          // store's round trip is hidden, other hosts get their share
     WORKER_PREFETCH_BYTES_MAX = 256 << 20, // fetched and waiting; above it nothing more is fetched
     WORKER_DRAIN_S_MAX = 20,            // from SIGTERM to the end; orchestrators kill after 30 s
-    WORKER_BATCH_DELAY_MS = 200,        // how long a delete (or a late reply) waits for company
+    WORKER_DELETE_DELAY_MS = 2000, // how long a delete waits for company while jobs are in hand;
+                                   // a pool that dies before costs a look at the result, no more
+    WORKER_REPLY_DELAY_MS = 1000,  // the same for the reply to a job that waited ten times as long
     WORKER_RETRY_MS_MAX = 20000,        // back-off of services, zygote and children: full jitter
 
     // Gateway

@@ -288,14 +288,21 @@ void outbox_free(struct outbox *o)
     free(o);
 }
 
-void outbox_flush(struct outbox *o)
+void outbox_hurry(struct outbox *o)
 {
-    o->flush = true;
     for (struct lot *lot = o->lots, *next; lot != NULL; lot = next) {
         next = lot->next;
+        for (struct entry *e = lot->first; e != NULL; e = e->next)
+            e->due_ms = 0;
         if (lot->failures == 0)
             lot_pump(lot);
     }
+}
+
+void outbox_flush(struct outbox *o)
+{
+    o->flush = true;
+    outbox_hurry(o);
 }
 
 size_t outbox_count(const struct outbox *o)

@@ -22,6 +22,7 @@ void outbox_visibility(struct outbox *o, const char *queue_url, struct span rece
 void outbox_send(struct outbox *o, const char *queue_url, struct span body, int delay_ms,
                  void (*done)(void *ctx, bool sent), void *ctx);
 
-void outbox_flush(struct outbox *o);         // no entry waits for company any more
+void outbox_hurry(struct outbox *o);         // what is in it waits for no more company
+void outbox_flush(struct outbox *o);         // nor does all that will come
 size_t outbox_count(const struct outbox *o); // entries not confirmed yet
 uint64_t outbox_requests(const struct outbox *o);

@@ -81,8 +81,9 @@ static void message_finish(struct message *m)
     struct poller *p = m->poller;
     struct span receipt = span_from(m->receipt);
     if (m->verdict == VERDICT_DELETE) {
+        int delay_ms = p->config.visibility_s * 1000 / 6; // the lease holds two thirds at least
         outbox_delete(p->outbox, p->queue.queue_url, receipt,
-                      p->draining ? 0 : WORKER_BATCH_DELAY_MS);
+                      delay_ms < WORKER_DELETE_DELAY_MS ? delay_ms : WORKER_DELETE_DELAY_MS);
     } else {
         p->returned++;
         outbox_visibility(p->outbox, p->queue.queue_url, receipt, 0);
@@ -332,6 +333,8 @@ static bool on_turn(void *ctx)
         hand_over(p);
     }
     receive_more(p);
+    if (p->task_count == 0) // nothing comes that could go with them
+        outbox_hurry(p->outbox);
     check_drained(p);
     return false;
 }

@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum {
-    HAND_OVERS_MAX = 5, // a picture that comes back this often without an answer goes elsewhere
-    REPLY_IN_TIME_MS = 2000, // an owner who has waited longer can wait for the batch
+    HAND_OVERS_MAX = 5,     // a picture that comes back this often without an answer goes elsewhere
+    REPLY_IN_TIME_MS = 100, // a job that waited less in the queue is answered at once
 };
 
 static struct poller *poller_of(const struct task *t)
@@ -174,10 +174,11 @@ static void reply(struct task *t)
         end_task(t, t->verdict);
         return;
     }
-    int64_t since_ms = t->job->submitted_ms > 0 ? t->job->submitted_ms : t->message->sent_wall_ms;
-    bool late = clock_wall_ms() - since_ms > REPLY_IN_TIME_MS;
-    outbox_send(p->outbox, url.data, buf_view(&t->result), late ? WORKER_BATCH_DELAY_MS : 0,
-                on_reply, t);
+    // an owner who waited long in the queue can wait a little for the batch
+    double delay_ms = t->timing.queued > REPLY_IN_TIME_MS ? t->timing.queued / 10 : 0;
+    if (delay_ms > WORKER_REPLY_DELAY_MS)
+        delay_ms = WORKER_REPLY_DELAY_MS;
+    outbox_send(p->outbox, url.data, buf_view(&t->result), (int)delay_ms, on_reply, t);
 }
 
 static void on_published(void *ctx, const struct aws_result *r, const struct s3_object *object)
