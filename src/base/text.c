@@ -21,9 +21,28 @@ static size_t utf8_next(const uint8_t *s, size_t len, uint32_t *out)
     return n;
 }
 
+// How many of the bytes at s, in eights, are ASCII (and not control characters): nothing to look at there.
+static size_t ascii_run(const char *s, size_t len, bool allow_control)
+{
+    const uint64_t high = 0x8080808080808080u, space = 0x2020202020202020u;
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t w;
+        memcpy(&w, s + i, sizeof w);
+        if ((w & high) != 0 || (!allow_control && ((w - space) & ~w & high) != 0))
+            break;
+    }
+    return i;
+}
+
 bool utf8_valid(struct span s)
 {
     for (size_t i = 0; i < s.len;) {
+        size_t run = ascii_run(s.data + i, s.len - i, true);
+        if (run > 0) {
+            i += run;
+            continue;
+        }
         uint32_t c;
         size_t n = utf8_next((const uint8_t *)s.data + i, s.len - i, &c);
         if (n == 0)
@@ -36,6 +55,11 @@ bool utf8_valid(struct span s)
 bool utf8_xml_valid(struct span s)
 {
     for (size_t i = 0; i < s.len;) {
+        size_t run = ascii_run(s.data + i, s.len - i, false);
+        if (run > 0) {
+            i += run;
+            continue;
+        }
         uint32_t c;
         size_t n = utf8_next((const uint8_t *)s.data + i, s.len - i, &c);
         if (n == 0 || c == 0xfffe || c == 0xffff)

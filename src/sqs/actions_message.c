@@ -119,10 +119,24 @@ static enum sqs_code check_size(struct sqs_call *c, const struct sending *s, con
                  info.attributes->max_message_bytes);
 }
 
+static void new_message_id(struct id_pool *pool, uint8_t out[MESSAGE_ID_BYTES])
+{
+    if (pool == NULL) {
+        random_bytes(out, MESSAGE_ID_BYTES);
+        return;
+    }
+    if (pool->left < MESSAGE_ID_BYTES) {
+        random_bytes(pool->bytes, sizeof pool->bytes);
+        pool->left = sizeof pool->bytes;
+    }
+    pool->left -= MESSAGE_ID_BYTES;
+    memcpy(out, pool->bytes + pool->left, MESSAGE_ID_BYTES);
+}
+
 static enum sqs_code send_one(struct sqs_call *c, struct sending *s)
 {
     uint64_t wait_for = 0;
-    random_bytes(s->in.message_id, MESSAGE_ID_BYTES);
+    new_message_id(c->ids, s->in.message_id);
     s->in.message_id[6] = (uint8_t)((s->in.message_id[6] & 0x0f) | 0x40);
     s->in.message_id[8] = (uint8_t)((s->in.message_id[8] & 0x3f) | 0x80);
     enum sqs_code code = queue_send(c->queues, c->queue, c->now_ms, &s->in, &wait_for, &c->fault);

@@ -6,8 +6,15 @@
 
 #define SQS_ACCOUNT "000000000000"
 
+// Random bytes for message ids, fetched many at a time.
+struct id_pool {
+    uint8_t bytes[4096];
+    size_t left;
+};
+
 struct sqs_call {
     struct queues *queues;
+    struct id_pool *ids;    // NULL: fetched one by one
     struct arena *arena;    // of the request
     struct sqs_request in;
     int64_t now_ms;         // store time

@@ -305,6 +305,7 @@ static struct session *session_new(struct role *role, struct http_request *http)
     s->role = role;
     s->http = http;
     s->call.queues = role->queues;
+    s->call.ids = &role->ids;
     s->call.arena = s->call.in.arena = &http->arena;
     s->call.region = role->config->region != NULL ? role->config->region : "us-east-1";
     http->user = s;

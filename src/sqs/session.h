@@ -38,6 +38,7 @@ struct role {
     struct turn_hook hook;
     struct watch lifeline;
     struct role_metrics metrics;
+    struct id_pool ids;
     bool failed;
     struct error why;
 };
