@@ -156,7 +156,7 @@ static enum err names_sync(struct blob_dir *dir, struct blob_file *files, size_t
 
 enum err blob_make_ready(struct blob_dir *dir, struct error *error)
 {
-    struct blob_file files[READY_MAX];
+    struct blob_file files[READY_MAX] = {{.id = 0}};
     size_t count = 0, wanted = 0;
     pthread_mutex_lock(&dir->lock);
     if (!dir->making && dir->ready_count < READY_LOW) {

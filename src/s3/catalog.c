@@ -94,7 +94,7 @@ static enum err tables_open(struct catalog_txn *t, struct error *error)
 
 static enum err format_check(struct catalog_txn *t, uint64_t *run, struct error *error)
 {
-    uint64_t format;
+    uint64_t format = 0;
     enum err err = meta_get(t, "format", &format, error);
     if (err == ERR_NOT_FOUND) {
         *run = 1;
@@ -117,13 +117,14 @@ static enum err format_check(struct catalog_txn *t, uint64_t *run, struct error 
 
 static enum err setup(struct catalog *catalog, uint64_t *run, struct error *error)
 {
-    struct catalog_txn *t;
+    struct catalog_txn *t = NULL;
     int dead;
     enum err err = catalog_reserve(catalog, error);
     if (err != OK && err != ERR_FULL) // on a full disk what was reserved before is still there
         return err;
     mdb_reader_check(catalog->env, &dead);
     TRY(catalog_begin(catalog, true, &t, error));
+    CHECK(t != NULL);
     err = tables_open(t, error);
     if (err == OK)
         err = format_check(t, run, error);
@@ -345,8 +346,8 @@ enum err catalog_bucket_create(struct catalog_txn *t, const char *name, int64_t 
 
 enum err catalog_bucket_delete(struct catalog_txn *t, const char *name, struct error *error)
 {
-    struct bucket bucket;
-    bool empty;
+    struct bucket bucket = {.root = 0};
+    bool empty = false;
     TRY(catalog_bucket_get(t, name, &bucket, error));
     TRY(keytree_empty(t->txn, t->catalog->objects, bucket.root, &empty, error));
     if (!empty)

@@ -313,7 +313,7 @@ static enum err commit_batch(struct committer *c, struct commit_op **ops, size_t
         guilty->error = *error;
         guilty->freed_blob = 0;
         count--;
-        memmove(ops + i, ops + i + 1, (count - i) * sizeof ops[0]);
+        memmove(ops + i, ops + i + 1, (count - i) * sizeof(struct commit_op *));
         ops[count] = guilty; // out of the range, still in the array
     }
     return OK;

@@ -173,7 +173,7 @@ enum err keytree_delete(MDB_txn *txn, MDB_dbi dbi, uint64_t root, struct span ke
     if (rc != 0)
         return lmdb_fail(error, rc, "delete a key");
     while (levels > 0) { // a node that became empty goes, and its branch in the parent with it
-        bool empty;
+        bool empty = false;
         TRY(keytree_empty(txn, dbi, node, &empty, error));
         if (!empty)
             break;
@@ -248,8 +248,8 @@ static enum err settle(struct keytree_cursor *c, MDB_val at, MDB_val value, stru
             c->value = (struct span){value.mv_data, value.mv_size};
             return OK;
         }
-        uint64_t child;
-        bool inside;
+        uint64_t child = 0;
+        bool inside = false;
         TRY(child_decode(value, &child, error));
         TRY(level_enter(c, child, (struct span){NULL, 0}, &at, &value, &inside, error));
         if (!inside)
@@ -282,7 +282,7 @@ enum err keytree_cursor_seek(struct keytree_cursor *c, uint64_t root, struct spa
     c->key_len = 0;
     for (;;) {
         MDB_val at, value;
-        bool inside;
+        bool inside = false;
         struct tree_key k;
         TRY(level_enter(c, node, from, &at, &value, &inside, error));
         if (!inside)
