@@ -342,6 +342,17 @@ START_TEST(a_model_that_cannot_be_loaded_is_explained)
 }
 END_TEST
 
+static int open_descriptors(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    ck_assert_ptr_nonnull(dir);
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
 START_TEST(the_sandbox_denies)
 {
     static const char *const calls[] = {
@@ -349,6 +360,7 @@ START_TEST(the_sandbox_denies)
         "unlink",    "prctl",         "memfd",     "getdents",    "ioctl",  "sendmsg",
         "setrlimit", "mprotect-exec", "mmap-exec", "mmap-shared", "read-0", "write-1"};
     open_crew("fake", 1, 5000);
+    int descriptors = open_descriptors();
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         char command[64];
         snprintf(command, sizeof command, "try %s", calls[i]);
@@ -362,6 +374,7 @@ START_TEST(the_sandbox_denies)
         run_for(1);
         ck_assert_str_eq(b.text[1], "{\"said\":\"ok\"}");
     }
+    ck_assert_int_eq(open_descriptors(), descriptors); // a death leaks nothing
     close_crew();
 }
 END_TEST
