@@ -204,52 +204,102 @@ static enum err walk_groups(struct walk *w, struct buf *groups)
 
 // ---- opening ----------------------------------------------------------------------------------
 
-// The library's driver for files in memory would copy the image; these hand it ours, unwritten.
+// A driver of HDF5's for a file that lies in memory, read-only. The library's own would look for a
+// file of that name on the disk.
+struct memory {
+    H5FD_t base; // the library's part
+    struct span bytes;
+    haddr_t eoa; // how far the library has claimed the file
+};
 
-static void *image_give(size_t size, H5FD_file_image_op_t op, void *ctx)
+static H5FD_t *memory_open(const char *name, unsigned flags, hid_t access, haddr_t max)
 {
-    (void)size, (void)op;
-    return ctx;
+    (void)name, (void)flags, (void)max;
+    const struct span *bytes = H5Pget_driver_info(access);
+    struct memory *m = bytes != NULL ? calloc(1, sizeof *m) : NULL;
+    if (m == NULL)
+        return NULL;
+    m->bytes = *bytes;
+    return &m->base;
 }
-static void *image_copy(void *to, const void *from, size_t size, H5FD_file_image_op_t op, void *ctx)
+
+static herr_t memory_close(H5FD_t *file)
 {
-    (void)from, (void)size, (void)op, (void)ctx;
-    return to;
-}
-static void *image_grow(void *p, size_t size, H5FD_file_image_op_t op, void *ctx)
-{
-    (void)p, (void)size, (void)op, (void)ctx;
-    return NULL; // read-only
-}
-static herr_t image_drop(void *p, H5FD_file_image_op_t op, void *ctx)
-{
-    (void)p, (void)op, (void)ctx;
+    free(file);
     return 0;
 }
-static void *context_copy(void *ctx)
+
+static herr_t memory_query(const H5FD_t *file, unsigned long *flags)
 {
-    return ctx;
-}
-static herr_t context_drop(void *ctx)
-{
-    (void)ctx;
+    (void)file;
+    *flags = 0;
     return 0;
 }
+
+static haddr_t memory_eoa(const H5FD_t *file, H5FD_mem_t type)
+{
+    (void)type;
+    return ((const struct memory *)file)->eoa;
+}
+
+static herr_t memory_set_eoa(H5FD_t *file, H5FD_mem_t type, haddr_t eoa)
+{
+    (void)type;
+    ((struct memory *)file)->eoa = eoa;
+    return 0;
+}
+
+static haddr_t memory_eof(const H5FD_t *file, H5FD_mem_t type)
+{
+    (void)type;
+    return ((const struct memory *)file)->bytes.len;
+}
+
+static herr_t memory_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t at, size_t size,
+                          void *out)
+{
+    (void)type, (void)transfer;
+    const struct memory *m = (const struct memory *)file;
+    if (at > m->bytes.len || size > m->bytes.len - at)
+        return -1;
+    memcpy(out, m->bytes.data + at, size);
+    return 0;
+}
+
+static herr_t memory_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t at, size_t size,
+                           const void *bytes)
+{
+    (void)file, (void)type, (void)transfer, (void)at, (void)size, (void)bytes;
+    return -1;
+}
+
+static const H5FD_class_t memory_driver = {
+    .name = "smelt_memory",
+    .maxaddr = HADDR_MAX - 1,
+    .fc_degree = H5F_CLOSE_STRONG, // with the file, everything of it is closed
+    .fapl_size = sizeof(struct span),
+    .open = memory_open,
+    .close = memory_close,
+    .query = memory_query,
+    .get_eoa = memory_eoa,
+    .set_eoa = memory_set_eoa,
+    .get_eof = memory_eof,
+    .read = memory_read,
+    .write = memory_write,
+    .fl_map = H5FD_FLMAP_DICHOTOMY,
+};
 
 static hid_t open_image(struct span image)
 {
-    void *bytes = (void *)(uintptr_t)image.data;
-    H5FD_file_image_callbacks_t callbacks = {image_give,   image_copy,   image_grow, image_drop,
-                                             context_copy, context_drop, bytes};
+    hid_t driver = H5FDregister(&memory_driver);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = -1;
-    if (access < 0)
-        return -1;
-    if (H5Pset_fapl_core(access, 1 << 16, 0) >= 0 &&
-        H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
-        H5Pset_file_image_callbacks(access, &callbacks) >= 0 &&
-        H5Pset_file_image(access, bytes, image.len) >= 0)
-        file = H5Fopen("weights", H5F_ACC_RDONLY, access);
-    H5Pclose(access);
+    if (driver >= 0 && access >= 0 && H5Pset_driver(access, driver, &image) >= 0)
+        // absolute: of another name it asks for the working directory
+        file = H5Fopen("/weights", H5F_ACC_RDONLY, access);
+    if (access >= 0)
+        H5Pclose(access);
+    if (driver >= 0)
+        H5FDunregister(driver); // the open file keeps it
     return file;
 }
 
