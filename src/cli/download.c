@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 enum {
-    SILENCE_MS = 30000,            // without a byte: given up
-    WHOLE_MS = 24 * 3600 * 1000,   // of one request
-    TRIES_MAX = 20,                // each has brought bytes
-    BAR_MS = 100,                  // between two drawings
+    SILENCE_MS = 30000,          // without a byte: given up
+    WHOLE_MS = 24 * 3600 * 1000, // of one request
+    TRIES_MAX = 20,              // each has brought bytes
+    BAR_MS = 100,                // between two drawings
     BAR_WIDTH = 24,
 };
 
@@ -106,8 +106,9 @@ static enum err begin(struct transfer *t)
         return fail(&t->error, ERR_FORMAT, 0, "%s: HTTP status %d", url, status);
     }
     if (t->total > t->spec->bytes_max)
-        return fail(&t->error, ERR_LIMIT, 0, "%s has %" PRIu64 " bytes, at most %" PRIu64
-                    " are expected", url, t->total, t->spec->bytes_max);
+        return fail(&t->error, ERR_LIMIT, 0,
+                    "%s has %" PRIu64 " bytes, at most %" PRIu64 " are expected", url, t->total,
+                    t->spec->bytes_max);
     return OK;
 }
 
@@ -147,8 +148,8 @@ static void judge_status(struct transfer *t, const struct http_response *r)
         fail(&t->error, ERR_NOT_FOUND, 0, "%s: there is no such file (HTTP status %d)", url,
              r->status);
     } else {
-        fail(&t->error, r->status >= 500 ? ERR_UNAVAILABLE : ERR_DENIED, 0,
-             "%s: HTTP status %d", url, r->status);
+        fail(&t->error, r->status >= 500 ? ERR_UNAVAILABLE : ERR_DENIED, 0, "%s: HTTP status %d",
+             url, r->status);
     }
 }
 

@@ -77,9 +77,9 @@ enum err label_list_read(const char *path, struct label_list *out, struct error 
     enum err err;
     if (file.len > 0 && span_trim(buf_view(&file)).data[0] == '{') {
         json_t *object = json_loadb(file.data, file.len, JSON_REJECT_DUPLICATES, &why);
-        err = object != NULL ? read_index(object, path, &l, error)
-                             : fail(error, ERR_FORMAT, 0, "'%s' line %d: %s", path, why.line,
-                                    why.text);
+        err = object != NULL
+                  ? read_index(object, path, &l, error)
+                  : fail(error, ERR_FORMAT, 0, "'%s' line %d: %s", path, why.line, why.text);
         json_decref(object);
     } else {
         err = read_lines(buf_view(&file), path, &l, error);

@@ -36,8 +36,9 @@ static const struct known {
 enum { KNOWN_COUNT = sizeof known / sizeof known[0] };
 
 static const struct option table[] = {
-    {"output", "DIR", NULL, "the package's folder, also -o DIR (default: in the first of --models "
-                            "that can be written)"},
+    {"output", "DIR", NULL,
+     "the package's folder, also -o DIR (default: in the first of --models "
+     "that can be written)"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"from", "URL", NULL, "a mirror: a folder that has the files under their own names"},
     {"md5", "HEX", NULL, "MD5 of the mirror's weights, if they are not the official ones"},

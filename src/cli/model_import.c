@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum {
-    READ_CPU_S = 60, // processor time for reading a file; the largest takes a few seconds
+    READ_CPU_S = 60,        // processor time for reading a file; the largest takes a few seconds
     READ_BYTES = 256 << 20, // memory, beyond three times the file's size
 };
 
@@ -144,8 +144,9 @@ static enum err try_package(const char *folder, struct error *error)
     return err;
 }
 
-static enum err write_package(const struct model_import *m, const char *name, const struct buf *model,
-                              struct package_draft *draft, struct error *error)
+static enum err write_package(const struct model_import *m, const char *name,
+                              const struct buf *model, struct package_draft *draft,
+                              struct error *error)
 {
     struct keras_info info;
     struct label_list labels = {0};

@@ -16,7 +16,8 @@
 enum { LISTED_MAX = 1000 };
 
 struct listing {
-    char *names[LISTED_MAX]; // of folders, as a search meets them: a later one of the same name is hidden
+    char *names[LISTED_MAX]; // of folders, as a search meets them: a later one of the same name is
+                             // hidden
     char *folders[LISTED_MAX];
     size_t count;
 };

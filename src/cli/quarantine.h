@@ -17,5 +17,5 @@ struct quarantine {
 // From a process without threads. What work appended to its buffer is appended to out, whether it
 // failed or not; what it changed in memory is lost. Errors: work's own; ERR_FORMAT when it crashed
 // or took too long; ERR_UNSUPPORTED without seccomp; ERR_IO.
-enum err quarantine_run(const struct quarantine *q, struct buf *out, struct error *error)
-    MUST_CHECK;
+enum err quarantine_run(const struct quarantine *q, struct buf *out,
+                        struct error *error) MUST_CHECK;

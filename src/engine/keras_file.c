@@ -36,7 +36,8 @@ static herr_t innermost(unsigned n, const H5E_error2_t *e, void *ctx)
     return 0;
 }
 
-// The reason is the innermost entry of the library's error stack.
+// The reason is the innermost entry of the library's error stack: to be called before the library
+// is called for anything else.
 static enum err PRINTF_LIKE(2, 3) damaged(struct error *error, const char *fmt, ...)
 {
     const char *reason = NULL;
@@ -98,12 +99,12 @@ static enum err array_shape(hid_t set, struct keras_array *a, struct error *erro
         a->is_float = H5Tget_class(type) == H5T_FLOAT && (bytes == 2 || bytes == 4 || bytes == 8);
         a->rank = rank <= KERAS_RANK_MAX ? rank : -1;
     }
+    enum err err = good ? OK : damaged(error, "'%s'", a->path);
     if (space >= 0)
         H5Sclose(space);
     if (type >= 0)
         H5Tclose(type);
-    if (!good)
-        return damaged(error, "'%s'", a->path);
+    TRY(err);
     for (int i = 0; i < a->rank; i++) {
         if (dims[i] > MODEL_ELEMENTS_MAX)
             return fail(error, ERR_LIMIT, 0, "'%s' says it has an axis of %llu elements", a->path,
@@ -155,11 +156,10 @@ static enum err list_group(struct walk *w, const char *path)
     if (group < 0)
         return damaged(w->error, "group '%s'", path);
     buf_clear(&w->names);
-    herr_t done = H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, on_link, w);
+    if (H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, on_link, w) < 0 && w->err == OK)
+        w->err = damaged(w->error, "group '%s'", path);
     H5Gclose(group);
-    if (w->err != OK)
-        return w->err;
-    return done < 0 ? damaged(w->error, "group '%s'", path) : OK;
+    return w->err;
 }
 
 static enum err look_at(struct walk *w, const char *path, struct buf *groups)
@@ -289,18 +289,20 @@ static const H5FD_class_t memory_driver = {
     .fl_map = H5FD_FLMAP_DICHOTOMY,
 };
 
-static hid_t open_image(struct span image)
+static enum err open_image(struct span image, hid_t *out, struct error *error)
 {
     hid_t driver = H5FDregister(&memory_driver);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = -1;
     if (driver >= 0 && access >= 0 && H5Pset_driver(access, driver, &image) >= 0)
         // absolute: of another name it asks for the working directory
         file = H5Fopen("/weights", H5F_ACC_RDONLY, access);
+    enum err err = file >= 0 ? OK : damaged(error, "cannot be opened");
     if (access >= 0)
         H5Pclose(access);
     if (driver >= 0)
         H5FDunregister(driver); // the open file keeps it
-    return file;
+    *out = file;
+    return err;
 }
 
 static enum err find_image(struct span bytes, struct keras_file *f, struct error *error)
@@ -340,8 +342,8 @@ enum err keras_file_open(struct span bytes, struct keras_file **out, struct erro
     enum err err = find_image(bytes, f, error);
     if (err == OK && f->image.len > KERAS_FILE_BYTES_MAX)
         err = fail(error, ERR_LIMIT, 0, "over %d MiB", KERAS_FILE_BYTES_MAX >> 20);
-    if (err == OK && (f->hdf5 = open_image(f->image)) < 0)
-        err = damaged(error, "cannot be opened");
+    if (err == OK)
+        err = open_image(f->image, &f->hdf5, error);
     if (err == OK) {
         AUTO_BUF struct buf groups = {0};
         struct walk w = {.file = f, .error = error};
@@ -386,7 +388,9 @@ enum err keras_file_read(struct keras_file *f, const struct keras_array *array, 
     hid_t set = H5Dopen2(f->hdf5, array->path, H5P_DEFAULT);
     if (set < 0)
         return damaged(error, "'%s'", array->path);
-    herr_t done = H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
+    enum err err = OK;
+    if (H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0)
+        err = damaged(error, "data of '%s'", array->path);
     H5Dclose(set);
-    return done < 0 ? damaged(error, "data of '%s'", array->path) : OK;
+    return err;
 }

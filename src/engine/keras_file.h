@@ -10,9 +10,9 @@
 enum { KERAS_RANK_MAX = 4 };
 
 struct keras_array {
-    char *path;      // "model_weights/block1_conv1/block1_conv1/kernel:0", no '/' in front
-    int rank;        // -1: over KERAS_RANK_MAX
-    bool is_float;   // 16, 32 or 64 bits
+    char *path;    // "model_weights/block1_conv1/block1_conv1/kernel:0", no '/' in front
+    int rank;      // -1: over KERAS_RANK_MAX
+    bool is_float; // 16, 32 or 64 bits
     int64_t dims[KERAS_RANK_MAX];
 };
 
@@ -22,8 +22,8 @@ struct keras_file;
 enum err keras_file_prepare(struct error *error) MUST_CHECK;
 // bytes must stay until keras_file_close. Errors: ERR_FORMAT (not HDF5, damaged), ERR_UNSUPPORTED,
 // ERR_LIMIT.
-enum err keras_file_open(struct span bytes, struct keras_file **out, struct error *error)
-    MUST_CHECK;
+enum err keras_file_open(struct span bytes, struct keras_file **out,
+                         struct error *error) MUST_CHECK;
 void keras_file_close(struct keras_file *f); // NULL allowed
 
 bool keras_file_archived(const struct keras_file *f); // from a .keras archive

@@ -100,8 +100,7 @@ static int weight_number(enum xception_kind kind, struct span leaf, struct span 
 
 static struct place place_of(int family, int layer, int weight)
 {
-    return (struct place){
-        .known = weight >= 0, .family = family, .layer = layer, .weight = weight};
+    return (struct place){.known = weight >= 0, .family = family, .layer = layer, .weight = weight};
 }
 
 // part: a group of the path; it may be the layer's.
@@ -128,7 +127,8 @@ static struct place read_vars(struct span part, struct span leaf)
         uint64_t weight;
         if (number < 0)
             continue;
-        bool good = span_to_u64(leaf, (uint64_t)xception_weight_count(families[f].kind) - 1, &weight);
+        bool good =
+            span_to_u64(leaf, (uint64_t)xception_weight_count(families[f].kind) - 1, &weight);
         return place_of(f, number, good ? (int)weight : -1);
     }
     return (struct place){0};
@@ -172,8 +172,8 @@ static int family_layer(const struct matcher *m, const struct family *f, int n)
         int number = f->order == MADE ? l->made : l->ordered, before = 0;
         for (int k = 0; k < XCEPTION_LAYERS; k++)
             if (family_has(m, f, k))
-                before += (f->order == MADE ? m->out->layers[k].made
-                                            : m->out->layers[k].ordered) < number;
+                before += (f->order == MADE ? m->out->layers[k].made : m->out->layers[k].ordered) <
+                          number;
         if (before == n)
             return i;
     }

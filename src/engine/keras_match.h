@@ -3,7 +3,8 @@
 //   Keras 1 (the official file)  convolution2d_3/convolution2d_3_W:0        numbered as made
 //   Keras 2, and .h5 of Keras 3  [model_weights/]block3_sepconv1/block3_sepconv1/pointwise_kernel:0
 //                                conv2d_1/conv2d_1/kernel:0                 the residual ones
-//   Keras 3 (.keras)             layers/separable_conv2d_2/vars/1           numbered as in the graph
+//   Keras 3 (.keras)             layers/separable_conv2d_2/vars/1           numbered as in the
+//   graph
 //
 // Numbers may start anywhere (a session that made other models before counts on); the order of the
 // arrays means nothing.

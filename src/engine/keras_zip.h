@@ -7,5 +7,5 @@
 bool zip_is(struct span bytes); // starts as an archive does
 // *out: a view into bytes. Its CRC-32 is checked. ERR_FORMAT, ERR_NOT_FOUND, ERR_UNSUPPORTED
 // (compressed, encrypted, over 4 GiB).
-enum err zip_find(struct span bytes, const char *name, struct span *out, struct error *error)
-    MUST_CHECK;
+enum err zip_find(struct span bytes, const char *name, struct span *out,
+                  struct error *error) MUST_CHECK;

@@ -125,7 +125,8 @@ void xception_weight_turn(const struct xception_layer *layer, int weight, const 
     int rank = xception_weight_shape(layer, weight, 1, dims);
     CHECK(rank == 4);
     int64_t area = dims[0] * dims[1], in = dims[2], out = dims[3];
-    if (layer->kind == XCEPTION_SEPARABLE && weight == 0) { // one kernel per channel: in is ONNX's out
+    if (layer->kind == XCEPTION_SEPARABLE &&
+        weight == 0) { // one kernel per channel: in is ONNX's out
         out = in;
         in = 1;
     }

@@ -111,8 +111,7 @@ static char *weight(struct builder *b, int layer, int number, const int64_t *dim
     size_t count = 1;
     for (size_t i = 0; i < rank; i++)
         count *= (size_t)dims[i];
-    t->name =
-        arena_printf(&b->arena, "%s/%s", l->name, xception_weight_name(l->kind, number));
+    t->name = arena_printf(&b->arena, "%s/%s", l->name, xception_weight_name(l->kind, number));
     t->has_data_type = 1;
     t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
     t->dims = copy_of(b, dims, rank * sizeof *dims);

@@ -92,7 +92,7 @@ def shuffled(items, shuffle):
     return items
 
 
-def write_keras1(path, weights, shuffle=None, start=1):
+def write_keras1(path, weights, shuffle=None, start=1, libver=None):
     """Like the official file: convolution2d_3/convolution2d_3_W:0, numbered as made."""
     classes = {"conv": "convolution2d", "separable": "separableconvolution2d",
                "norm": "batchnormalization", "dense": "dense"}
@@ -104,7 +104,7 @@ def write_keras1(path, weights, shuffle=None, start=1):
         kind = kind_of(name)
         groups.append(("%s_%d" % (classes[kind], count[kind]), weights[name]))
         count[kind] += 1
-    with h5py.File(path, "w") as f:
+    with h5py.File(path, "w", libver=libver) as f:
         f.attrs["layer_names"] = [g.encode() for g, _ in groups]
         for group_name, layer in shuffled(groups, shuffle):
             group = f.create_group(group_name)
@@ -149,7 +149,7 @@ def write_keras2(path, weights, shuffle=None, start=0, full_model=False, suffix=
             root.create_group("top_level_model_weights")
 
 
-def keras3_hdf5(weights, shuffle=None, parent="layers", dtype="f4"):
+def keras3_hdf5(weights, shuffle=None, parent="layers", dtype="f4", libver=None):
     """model.weights.h5 of Keras 3: layers/separable_conv2d_2/vars/1, numbered in the graph's order."""
     classes = {"conv": "conv2d", "separable": "separable_conv2d", "norm": "batch_normalization",
                "dense": "dense"}
@@ -161,7 +161,7 @@ def keras3_hdf5(weights, shuffle=None, parent="layers", dtype="f4"):
         groups.append((classes[kind] + number, weights[name]))
         count[kind] += 1
     file = io.BytesIO()
-    with h5py.File(file, "w") as f:
+    with h5py.File(file, "w", libver=libver) as f:
         for name, layer in shuffled(groups, shuffle):
             for i, values in shuffled(enumerate(layer.values()), shuffle):
                 f["%s/%s/vars/%d" % (parent, name, i)] = values.astype(dtype)
