@@ -47,6 +47,29 @@ static enum err read_file(void *ctx, struct buf *out, struct error *error)
     return err;
 }
 
+// Names from the file, on their way to a terminal.
+static void print_complaints(struct buf *lines)
+{
+    for (size_t i = 0; i < lines->len; i++)
+        if ((unsigned char)lines->data[i] < ' ' && lines->data[i] != '\n')
+            lines->data[i] = '?';
+    fwrite(lines->data, 1, lines->len, stderr);
+}
+
+// What a reader that foreign bytes may have taken over says of them.
+static bool info_plausible(const struct buf *out)
+{
+    struct keras_info info;
+    if (out->len <= sizeof info)
+        return false;
+    memcpy(&info, out->data, sizeof info);
+    bool good = info.classes >= 1 && info.classes <= MODEL_LABELS_MAX && info.parameters > 0 &&
+                memchr(info.layout, '\0', sizeof info.layout) != NULL;
+    for (const char *at = info.layout; good && *at != '\0'; at++)
+        good = *at >= ' ' && *at < 127 && *at != '"' && *at != '\\';
+    return good;
+}
+
 // *out gets the ONNX model, with a struct keras_info in front.
 static enum err convert(const char *path, struct buf *out, struct error *error)
 {
@@ -73,13 +96,11 @@ static enum err convert(const char *path, struct buf *out, struct error *error)
     if (err == OK)
         err = quarantine_run(&q, out, error);
     munmap(map, file.len);
-    if (err != OK) {
-        if (out->len > 0)
-            fprintf(stderr, "%s", out->data);
-        return fail_context(error, err, "%s", path);
-    }
-    CHECK(out->len > sizeof(struct keras_info));
-    return OK;
+    if (err == OK && !info_plausible(out))
+        err = fail(error, ERR_FORMAT, 0, "the process that reads the file answered nonsense");
+    else if (err != OK)
+        print_complaints(out);
+    return err == OK ? OK : fail_context(error, err, "%s", path);
 }
 
 // ---- the package ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// What the child sends: this, then the bytes.
+// What the child sends: this, then the bytes. A child that was taken over may send anything.
 struct verdict {
     struct error error;
     size_t bytes;
@@ -65,6 +65,8 @@ static enum err receive(const struct quarantine *q, int fd, struct verdict *verd
         return OK;
     memcpy(verdict, all.data, sizeof *verdict);
     verdict->error.msg[sizeof verdict->error.msg - 1] = '\0';
+    for (char *at = verdict->error.msg; *at != '\0'; at++) // it goes to a terminal
+        *at = (unsigned char)*at < ' ' || *at == 127 ? '?' : *at;
     if (verdict->bytes == all.len - sizeof *verdict && (unsigned)verdict->error.code < ERR_COUNT)
         buf_add(out, all.data + sizeof *verdict, verdict->bytes);
     else
