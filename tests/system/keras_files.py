@@ -99,6 +99,7 @@ def write_keras1(path, weights, shuffle=None, start=1, libver=None):
     names = {"kernel": "W", "bias": "b", "moving_mean": "running_mean",
              "moving_variance": "running_std"}
     count = dict.fromkeys(classes, start)
+    count["dense"] = start + 1  # there it is dense_2
     groups = []
     for name in made_order(weights):
         kind = kind_of(name)
