@@ -33,7 +33,7 @@ endif
 
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -isystem /usr/include/hdf5/serial
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldnnl -lgomp \
-             -L/usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)/hdf5/serial
+             -L/usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)/hdf5/serial -lhdf5
 CFLAGS  := -std=c17 -D_GNU_SOURCE -Isrc $(OPT_$(V)) $(HARD) $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodlopen -Wl,--as-needed $(OPT_$(V))
 LDLIBS   = $(PKG_LIBS) -lpthread -lm

@@ -54,6 +54,10 @@ enum {
     MODEL_STEPS_MAX = 16384,       // what is left to compute after folding; ResNet-152 has 160
     MODEL_ELEMENTS_MAX = 1 << 28,  // of one tensor: 1 GiB of floats
     MODEL_LABELS_MAX = 100000,
+    KERAS_FILE_BYTES_MAX = 1 << 30, // Xception with its optimizer's state has 280 MB
+    KERAS_LINKS_MAX = 20000,        // names in a weight file; Xception with an optimizer has 2,000
+    KERAS_DEPTH_MAX = 12,           // groups inside groups; Keras uses 5
+    KERAS_PATH_BYTES_MAX = 400,
     PACKAGE_FILE_BYTES_MAX = 8 << 20, // smelt.json, the labels: 100,000 labels of 80 bytes
     PACKAGE_GROUPS_MAX = 256,
     TOP_K_MAX = 100,

@@ -11,6 +11,7 @@ static const struct command commands[] = {
     {"submit", submit_main, "send pictures through a gateway, and wait for the answers"},
     {"result", result_main, "show a job, and wait until it is done"},
     {"predict", predict_main, "run a model on files, without queue and store"},
+    {"model", model_main, "model packages: list, inspect, import, fetch"},
     {"bench", bench_main, "measure: engine, pipeline"},
     {"gateway", gateway_main, "one role: REST interface and page"},
     {"worker", worker_main, "one role: the pool of processes that infer"},

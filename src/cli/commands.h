@@ -17,6 +17,7 @@ int zygote_main(int argc, char **argv); // internal: started by the worker
 int submit_main(int argc, char **argv);
 int result_main(int argc, char **argv);
 int predict_main(int argc, char **argv);
+int model_main(int argc, char **argv);
 int bench_main(int argc, char **argv); // bench engine|pipeline
 int bench_engine_main(int argc, char **argv);
 int bench_pipeline_main(int argc, char **argv);

@@ -560,9 +560,9 @@ void http_client_free(struct http_client *c)
     curl_global_cleanup();
 }
 
-struct span http_response_header(const struct http_response *r, const char *name)
+static struct span header_value(struct span rest, const char *name)
 {
-    struct span rest = r->headers, found = {NULL, 0};
+    struct span found = {NULL, 0};
     while (rest.len > 0) {
         struct span value, line = span_cut(rest, '\n', &rest);
         if (line.len > 0 && line.data[line.len - 1] == '\r')
@@ -572,4 +572,19 @@ struct span http_response_header(const struct http_response *r, const char *name
             found = span_trim(value);
     }
     return found;
+}
+
+struct span http_response_header(const struct http_response *r, const char *name)
+{
+    return header_value(r->headers, name);
+}
+
+int http_call_status(const struct http_call *call)
+{
+    return call->status;
+}
+
+struct span http_call_response_header(const struct http_call *call, const char *name)
+{
+    return header_value(buf_view(&call->response_headers), name);
 }

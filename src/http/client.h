@@ -61,3 +61,8 @@ size_t http_client_running(const struct http_client *c);
 
 // Value of a response header (last one of that name), empty span if absent. View into r->headers.
 struct span http_response_header(const struct http_response *r, const char *name);
+
+// Inside on_body: the answer's status, and a header like http_response_header's (a view until
+// on_body returns).
+int http_call_status(const struct http_call *call);
+struct span http_call_response_header(const struct http_call *call, const char *name);
