@@ -108,6 +108,28 @@ enum err file_replace(const char *path, struct span data, mode_t mode, struct er
     return dir_sync(parent, error);
 }
 
+// What a person can do about it, behind what went wrong.
+static enum err dir_failed(struct error *error, int sys, const char *what, const char *path)
+{
+    const char *advice = "";
+    switch (err_from_errno(sys)) {
+    case ERR_DENIED:
+        advice = "; choose another directory, or give this one to the user who starts smelt (chown)";
+        break;
+    case ERR_FULL:
+        advice = "; make room on this disk or choose a directory on another";
+        break;
+    case ERR_NOT_FOUND:
+        advice = "; choose another directory";
+        break;
+    default:
+        break;
+    }
+    char reason[128];
+    return fail(error, err_from_errno(sys), 0, "cannot %s '%.250s': %.60s%s", what, path,
+                strerror_r(sys, reason, sizeof reason), advice);
+}
+
 enum err dir_make(const char *path, struct error *error)
 {
     char part[PATH_MAX], parent[PATH_MAX];
@@ -123,12 +145,14 @@ enum err dir_make(const char *path, struct error *error)
             parent_of(part, parent);
             TRY(dir_sync(parent, error));
         } else if (errno != EEXIST) {
-            return fail(error, err_from_errno(errno), errno, "make directory '%s'", part);
+            return dir_failed(error, errno, "make directory", part);
         }
     }
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return fail(error, ERR_ARGUMENT, 0, "'%s' is not a directory", path);
+        return fail(error, ERR_ARGUMENT, 0, "'%.300s' is not a directory; choose another name", path);
+    if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0)
+        return dir_failed(error, errno, "write in directory", path);
     return OK;
 }
 
@@ -139,7 +163,7 @@ enum err dir_lock(const char *path, int *lock_fd, struct error *error)
         return fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", path);
     AUTO_FD int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return fail(error, err_from_errno(errno), errno, "open '%s'", name);
+        return dir_failed(error, errno, "open", name);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         char pid[16] = "";
         ssize_t got = pread(fd, pid, sizeof pid - 1, 0);
@@ -152,7 +176,7 @@ enum err dir_lock(const char *path, int *lock_fd, struct error *error)
     char pid[16];
     int len = snprintf(pid, sizeof pid, "%d", (int)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
-        return fail(error, err_from_errno(errno), errno, "write '%s'", name);
+        return dir_failed(error, errno, "write", name);
     *lock_fd = fd;
     fd = -1;
     return OK;

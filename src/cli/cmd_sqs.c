@@ -48,7 +48,8 @@ static int run(const struct options *o)
     };
     if (sqs_role_run(&config, &error) == OK)
         return 0;
-    fprintf(stderr, "smelt sqs: %s\n", error.msg);
+    if (ready_fd < 0) // whoever gave it has heard the sentence there, or reads it in the log
+        fprintf(stderr, "smelt sqs: %s\n", error.msg);
     return 1;
 }
 

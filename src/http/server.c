@@ -212,7 +212,7 @@ static enum err listen_failed(struct error *error, const char *host, const char 
 static enum err listen_open(struct http_server *s, const char *listen_at, struct error *error)
 {
     char host[256];
-    const char *port;
+    const char *port = NULL;
     TRY(listen_parse(listen_at, host, sizeof host, &port, error));
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found;
     int rc = getaddrinfo(host, port, &hints, &found);

@@ -70,7 +70,7 @@ struct http_server {
     struct request requests; // list head
     struct request *spare;
     int spare_count;
-    int connections;
+    _Atomic int connections; // may be read from another thread
     bool run_pending; // MHD has something to do without a new event
     bool draining;
     bool accept_paused;

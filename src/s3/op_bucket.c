@@ -20,6 +20,16 @@ static void on_created(struct s3_request *r, struct commit_op *op)
     s3_send(r, 200, &reply, SPAN(""));
 }
 
+static enum err bucket_find(struct s3_request *r, struct bucket *bucket, struct error *error)
+{
+    struct catalog_txn *txn;
+    enum err err = store_read_begin(r->server->store, &txn, error);
+    if (err == OK)
+        err = catalog_bucket_get(txn, r->bucket, bucket, error);
+    store_read_end(r->server->store);
+    return err;
+}
+
 // The body may name a location; there is only one here, so it is not looked at.
 void op_create_bucket(struct s3_request *r)
 {
@@ -31,6 +41,12 @@ void op_create_bucket(struct s3_request *r)
     if ((acl.len > 0 && !span_is(acl, "private")) ||
         span_is_nocase(s3_header(r, "x-amz-bucket-object-lock-enabled"), "true")) {
         s3_send_error(r, S3_NOT_IMPLEMENTED, "Buckets are private and without object lock.");
+        return;
+    }
+    // one that is there needs no space: clients that make sure of it start on a full disk, too
+    struct bucket bucket;
+    if (bucket_find(r, &bucket, NULL) == OK) {
+        s3_send_failure(r, ERR_EXISTS, false, NULL);
         return;
     }
     struct commit_op *op =
@@ -57,13 +73,9 @@ void op_delete_bucket(struct s3_request *r)
 // True if the bucket is there; else replied.
 static bool bucket_check(struct s3_request *r)
 {
-    struct catalog_txn *txn;
     struct bucket bucket;
     struct error error;
-    enum err err = store_read_begin(r->server->store, &txn, &error);
-    if (err == OK)
-        err = catalog_bucket_get(txn, r->bucket, &bucket, &error);
-    store_read_end(r->server->store);
+    enum err err = bucket_find(r, &bucket, &error);
     if (err != OK)
         s3_send_failure(r, err, true, &error);
     return err == OK;

@@ -65,7 +65,9 @@ static void metrics_init(struct s3_metrics *m)
 static void on_fatal(void *ctx, const struct error *error)
 {
     struct role *role = ctx;
+    char text[600];
     role->fatal = *error;
+    log_event(LOG_ERROR, "store_failed", "error=%s", log_quote(error->msg, text, sizeof text));
     loop_stop(role->server.loop);
 }
 

@@ -110,7 +110,8 @@ static bool take_report(struct crew *c)
     } else if (report.kind == ZYGOTE_FAILED) {
         char text[600];
         snprintf(c->why, sizeof c->why, "%s", report.sentence);
-        log_event(LOG_ERROR, "model_failed", "why=%s", log_quote(c->why, text, sizeof text));
+        // at the start it is the worker's last sentence, which needs no second one in the log
+        log_event(c->ever_ready ? LOG_ERROR : LOG_INFO, "model_failed", "why=%s", log_quote(c->why, text, sizeof text));
     } else if (report.kind == ZYGOTE_DIED && report.slot < (uint32_t)c->config.children) {
         slot_died(&c->slots[report.slot], &report);
     }
@@ -135,7 +136,8 @@ static void on_zygote_end(void *ctx, uint32_t events)
         continue;
     waitpid(c->zygote_pid, &status, 0);
     crew_describe_death(c, status, false, &death);
-    log_event(LOG_ERROR, "zygote_died", "pid=%d why=%s", (int)c->zygote_pid,
+    bool explained = !c->ever_ready && c->why[0] != '\0';
+    log_event(explained ? LOG_INFO : LOG_ERROR, "zygote_died", "pid=%d why=%s", (int)c->zygote_pid,
               log_quote(death.sentence, text, sizeof text));
     zygote_close(c);
     for (int i = 0; i < c->config.children; i++) {

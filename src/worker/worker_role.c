@@ -91,7 +91,11 @@ static void on_ready(void *ctx)
 static void on_failed(void *ctx, const char *sentence)
 {
     struct worker *w = ctx;
-    fprintf(stderr, "smelt: %s\n", sentence);
+    char text[800];
+    if (w->config->ready_fd < 0)
+        fprintf(stderr, "smelt: %s\n", sentence);
+    else if (w->ready_fd < 0) // ready long ago: nobody listens there any more
+        log_event(LOG_ERROR, "failed", "error=%s", log_quote(sentence, text, sizeof text));
     process_failed(w->ready_fd, sentence);
     w->ready_fd = -1;
     w->exit_code = 1;

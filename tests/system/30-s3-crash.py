@@ -212,8 +212,8 @@ def test_a_failed_sync_ends_the_process(site):
 
 def ended(tracer, site):
     return tracer.poll() is not None or not any(
-        site.data in smelt.command_line(p) and smelt.command_line(p)[0] != "strace"
-        for p in map(int, filter(str.isdigit, os.listdir("/proc"))))
+        site.data in line and line[0] != "strace"
+        for line in map(smelt.command_line, map(int, filter(str.isdigit, os.listdir("/proc")))))
 
 
 def start_or_none(site):

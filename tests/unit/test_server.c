@@ -30,10 +30,11 @@ struct fixture {
     int finished_fd; // the client is done, or wants `parked` answered
     struct watch finished;
     bool client_done;
-    int heads, requests, dones, hangups, too_large;
-    size_t streamed_bytes;
+    // counted by the loop's thread, looked at by the client's
+    _Atomic int heads, requests, dones, hangups, too_large;
+    _Atomic size_t streamed_bytes;
     struct http_request *parked[1100];
-    int parked_count;
+    _Atomic int parked_count;
     bool answer_parked;
 };
 
