@@ -111,6 +111,21 @@ static inline enum sqs_code rig_send(struct rig *r, struct queue *q, const char 
     return queue_send(r->queues, q, r->now_ms, &in, &sent, &f);
 }
 
+// FIFO; *id gets the number by which the message is known (message ids are numbers here).
+static inline enum sqs_code rig_send_fifo(struct rig *r, struct queue *q, const char *body,
+                                          const char *group, const char *dedup, struct sent *sent)
+{
+    struct fault f;
+    uint64_t id = r->ids++;
+    struct message_in in = {.body = span_from(body),
+                            .delay_s = -1,
+                            .sender = SPAN("me"),
+                            .group = span_from(group),
+                            .dedup = span_from(dedup)};
+    memcpy(in.message_id, &id, sizeof id);
+    return queue_send(r->queues, q, r->now_ms, &in, sent, &f);
+}
+
 struct rig_message {
     char body[256];
     char handle[RECEIPT_TEXT_BYTES + 1];
