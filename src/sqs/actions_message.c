@@ -28,6 +28,13 @@ static struct span uuid_text(const uint8_t id[MESSAGE_ID_BYTES], char out[37])
     return (struct span){out, 36};
 }
 
+// 20 digits that grow with the message's id
+static struct span sequence_text(uint64_t id, char out[37])
+{
+    snprintf(out, 37, "%llu", (unsigned long long)(18000000000000000000u + id));
+    return (struct span){out, 20};
+}
+
 static enum sqs_code check_range(struct sqs_call *c, const struct given_int *v, const char *name,
                                  int min, int max, const char *reason)
 {
@@ -57,17 +64,61 @@ static enum sqs_code check_id(struct fault *f, struct span id, const char *name)
 
 struct sending { // one message, checked
     struct message_in in;
+    struct sent sent;
     struct span attributes_text, trace_text;
     size_t bytes; // body and attributes
 };
 
-static enum sqs_code check_delay(struct sqs_call *c, const struct request_entry *e,
-                                 struct sending *s)
+static enum sqs_code check_delay(struct sqs_call *c, const struct queue_attributes *a,
+                                 const struct request_entry *e, struct sending *s)
 {
+    if (a->fifo && e->delay_s.given && e->delay_s.value != 0) {
+        char number[24];
+        snprintf(number, sizeof number, "%lld", (long long)e->delay_s.value);
+        return fault_value(&c->fault, span_from(number), "DelaySeconds",
+                           "The request include parameter that is not valid for this queue type.");
+    }
     enum sqs_code code = check_range(c, &e->delay_s, "DelaySeconds", 0, 900,
                                      "DelaySeconds must be >= 0 and <= 900.");
     s->in.delay_s = e->delay_s.given ? (int)e->delay_s.value : -1;
     return code;
+}
+
+// Group and deduplication id. single: what is missing is said in another way in a batch, and fails all of it.
+static enum sqs_code check_fifo(struct sqs_call *c, const struct queue_attributes *a,
+                                const struct request_entry *e, struct sending *s)
+{
+    struct fault *f = &c->fault;
+    enum sqs_code code = SQS_OK;
+    bool single = c->in.action == ACTION_SEND;
+    if (a->fifo && e->group.data == NULL)
+        return fault(f, single ? SQS_MISSING_PARAMETER : SQS_INVALID_PARAMETER,
+                     "The request must contain the parameter MessageGroupId.");
+    if (e->group.data != NULL)
+        code = check_id(f, e->group, "MessageGroupId");
+    s->in.group = e->group;
+    if (code != SQS_OK)
+        return code;
+    if (!a->fifo)
+        return e->dedup.data == NULL
+                   ? SQS_OK
+                   : fault_value(f, e->dedup, "MessageDeduplicationId",
+                                 "The request includes a parameter that is not valid for this queue "
+                                 "type.");
+    if (e->dedup.data != NULL) {
+        s->in.dedup = e->dedup;
+        return check_id(f, e->dedup, "MessageDeduplicationId");
+    }
+    if (!a->content_dedup)
+        return fault(f, SQS_INVALID_PARAMETER,
+                     "The queue should either have ContentBasedDeduplication enabled or "
+                     "MessageDeduplicationId provided explicitly");
+    uint8_t sha256[SHA256_BYTES];
+    char *hex = arena_alloc(c->arena, 2 * SHA256_BYTES + 1);
+    digest_sha256(e->body, sha256);
+    hex_encode(sha256, sizeof sha256, hex);
+    s->in.dedup = (struct span){hex, 2 * SHA256_BYTES};
+    return SQS_OK;
 }
 
 // What can be said of a message alone; its size is checked by the caller.
@@ -76,6 +127,7 @@ static enum sqs_code check_message(struct sqs_call *c, const struct request_entr
 {
     struct fault *f = &c->fault;
     AUTO_BUF struct buf attributes = {0}, system = {0};
+    struct queue_info info;
     uint16_t system_count;
     size_t attribute_bytes, system_bytes;
     if (e->body.len == 0)
@@ -84,12 +136,10 @@ static enum sqs_code check_message(struct sqs_call *c, const struct request_entr
         return fault(f, SQS_INVALID_CONTENTS,
                      "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to "
                      "#xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.");
-    enum sqs_code code = check_delay(c, e, s);
-    if (code == SQS_OK && e->group.data != NULL)
-        code = check_id(f, e->group, "MessageGroupId");
-    if (code == SQS_OK && e->dedup.data != NULL)
-        code = fault_value(f, e->dedup, "MessageDeduplicationId",
-                           "The request includes a parameter that is not valid for this queue type.");
+    queue_info(c->queues, c->queue, &info);
+    enum sqs_code code = check_delay(c, info.attributes, e, s);
+    if (code == SQS_OK)
+        code = check_fifo(c, info.attributes, e, s);
     if (code == SQS_OK)
         code = message_attributes_encode(&e->attributes, false, c->arena, &attributes,
                                          &s->in.attribute_count, &attribute_bytes, f);
@@ -100,7 +150,6 @@ static enum sqs_code check_message(struct sqs_call *c, const struct request_entr
         return code;
     s->bytes = e->body.len + attribute_bytes;
     s->in.body = e->body;
-    s->in.group = e->group;
     s->in.sender = span_from(c->sender);
     if (attributes.len > 0)
         s->in.attributes = arena_copy_span(c->arena, buf_view(&attributes));
@@ -135,12 +184,11 @@ static void new_message_id(struct id_pool *pool, uint8_t out[MESSAGE_ID_BYTES])
 
 static enum sqs_code send_one(struct sqs_call *c, struct sending *s)
 {
-    uint64_t wait_for = 0;
     new_message_id(c->ids, s->in.message_id);
     s->in.message_id[6] = (uint8_t)((s->in.message_id[6] & 0x0f) | 0x40);
     s->in.message_id[8] = (uint8_t)((s->in.message_id[8] & 0x3f) | 0x80);
-    enum sqs_code code = queue_send(c->queues, c->queue, c->now_ms, &s->in, &wait_for, &c->fault);
-    call_wait_for(c, wait_for);
+    enum sqs_code code = queue_send(c->queues, c->queue, c->now_ms, &s->in, &s->sent, &c->fault);
+    call_wait_for(c, s->sent.id);
     return code;
 }
 
@@ -158,7 +206,7 @@ static void write_attributes_md5(struct sqs_call *c, const char *name, struct sp
 static void write_sent(struct sqs_call *c, const struct request_entry *e, const struct sending *s)
 {
     char id[37], md5[2 * MD5_BYTES + 1];
-    reply_text(&c->out, "MessageId", uuid_text(s->in.message_id, id));
+    reply_text(&c->out, "MessageId", uuid_text(s->sent.message_id, id));
     reply_text(&c->out, "MD5OfMessageBody", hex_md5(s->in.body, md5));
     write_attributes_md5(c, "MD5OfMessageAttributes", s->in.attributes);
     if (e->system_attributes.count > 0) {
@@ -169,6 +217,8 @@ static void write_sent(struct sqs_call *c, const struct request_entry *e, const 
         if (attributes_md5_finish(&system, md5))
             reply_text(&c->out, "MD5OfMessageSystemAttributes", span_from(md5));
     }
+    if (s->in.dedup.len > 0)
+        reply_text(&c->out, "SequenceNumber", sequence_text(s->sent.id, id));
 }
 
 enum sqs_code action_send(struct sqs_call *c)
@@ -248,6 +298,7 @@ enum sqs_code action_send_batch(struct sqs_call *c)
     static const char item[] = "SendMessageBatchResultEntry";
     struct sending s[SQS_BATCH_MAX] = {0};
     struct fault *faults = arena_alloc(c->arena, SQS_BATCH_MAX * sizeof faults[0]);
+    struct queue_info info;
     size_t total = 0;
     bool any = false;
     enum sqs_code code = call_queue(c);
@@ -255,8 +306,12 @@ enum sqs_code action_send_batch(struct sqs_call *c)
         code = check_entries(c, "SendMessageBatchRequestEntry");
     if (code != SQS_OK)
         return code;
+    queue_info(c->queues, c->queue, &info);
     for (size_t i = 0; i < c->in.entries.count; i++) {
-        if (check_message(c, &c->in.entries.items[i], &s[i]) != SQS_OK ||
+        const struct request_entry *e = &c->in.entries.items[i];
+        if (info.attributes->fifo && check_fifo(c, info.attributes, e, &s[i]) != SQS_OK)
+            return c->fault.code;
+        if (check_message(c, e, &s[i]) != SQS_OK ||
             check_size(c, &s[i], "cannot be validated") != SQS_OK)
             faults[i] = c->fault;
         total += s[i].bytes > 0 ? s[i].bytes : c->in.entries.items[i].body.len;
@@ -333,6 +388,13 @@ static void write_system_attributes(struct sqs_call *c, const struct received *r
     write_system_number(&w, "ApproximateReceiveCount", r->receive_count);
     write_system_number(&w, "ApproximateFirstReceiveTimestamp", r->first_received_ms);
     write_system(&w, "MessageGroupId", m->group);
+    if (m->dedup.len > 0) {
+        char text[37];
+        // in a dead-letter queue the message's own id stands for it
+        write_system(&w, "MessageDeduplicationId",
+                     r->source_queue != NULL ? uuid_text(m->message_id, text) : m->dedup);
+        write_system(&w, "SequenceNumber", sequence_text(r->receipt.message, text));
+    }
     write_system(&w, "AWSTraceHeader", m->trace);
     if (r->source_queue != NULL) {
         call_queue_arn(c, r->source_queue, &source);
@@ -396,12 +458,15 @@ static bool write_message(struct sqs_call *c, const struct received *r, struct b
 enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count)
 {
     struct received got[SQS_BATCH_MAX];
+    struct receive_in in = {.max = c->receive_max,
+                            .visibility_s = c->receive_visibility_s,
+                            .over_limit_is_error = c->wait_s == 0,
+                            .attempt = c->in.attempt_id};
     AUTO_BUF struct buf scratch = {0};
     size_t claimed = 0;
     *count = 0;
-    enum sqs_code code = queue_receive(c->queues, c->queue, c->now_ms, c->receive_max,
-                                       c->receive_visibility_s, c->wait_s == 0, got, &claimed,
-                                       &c->fault);
+    enum sqs_code code =
+        queue_receive(c->queues, c->queue, c->now_ms, &in, got, &claimed, &c->fault);
     if (code != SQS_OK)
         return code;
     for (size_t i = 0; i < claimed; i++)

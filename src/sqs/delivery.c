@@ -1,5 +1,5 @@
 // Messages: sent, received, hidden, deleted, dead-lettered, expired; and who waits for them.
-#include "sqs/queue_internal.h"
+#include "sqs/fifo.h"
 
 #include "base/check.h"
 
@@ -40,12 +40,27 @@ static uint64_t *counter_of(struct queue *q, enum where where)
     }
 }
 
+// FIFO messages stay in their group's list whatever happens to them; only the first one decides.
+static void place_in_group(struct queues *qs, int32_t slot, enum where where)
+{
+    struct message *m = message_at(qs, slot);
+    if (where == IN_FLIGHT || where == DELAYED)
+        deadline_set(qs, slot, m->visible_ms);
+    group_update(qs, m->group);
+}
+
 void message_place(struct queues *qs, int32_t slot, enum where where)
 {
     struct message *m = message_at(qs, slot);
     struct queue *q = qs->queues[m->queue];
+    if (m->group != 0 && where == RETURNED)
+        where = READY;
     m->where = (uint8_t)where;
     ++*counter_of(q, where);
+    if (m->group != 0 && where != PENDING) {
+        place_in_group(qs, slot, where);
+        return;
+    }
     switch (where) {
     case PENDING:
         list_push(qs, &qs->pending, slot);
@@ -75,12 +90,19 @@ void message_unplace(struct queues *qs, int32_t slot)
     --*counter_of(q, where);
     if (where == PENDING)
         list_remove(qs, &qs->pending, slot);
-    else if (where == READY)
-        list_remove(qs, &q->ready, slot);
-    else if (where == RETURNED)
-        list_remove(qs, &q->returned, slot);
-    else
+    else if (where == DELAYED || where == IN_FLIGHT)
         deadline_cancel(qs, slot);
+    else if (m->group == 0)
+        list_remove(qs, where == READY ? &q->ready : &q->returned, slot);
+}
+
+void message_durable(struct queues *qs, int32_t slot)
+{
+    struct message *m = message_at(qs, slot);
+    message_unplace(qs, slot);
+    if (m->group != 0)
+        group_enter(qs, slot);
+    message_place(qs, slot, m->visible_ms != 0 ? DELAYED : READY);
 }
 
 // Where a message goes that can be received again.
@@ -103,12 +125,29 @@ void message_source_set(struct queues *qs, struct message *m, uint16_t source)
     }
 }
 
+// Out of its group, if it has one; the group may go with it.
+static void ungroup(struct queues *qs, int32_t slot, bool pending)
+{
+    struct message *m = message_at(qs, slot);
+    uint32_t group = m->group;
+    if (group == 0)
+        return;
+    if (!pending) {
+        group_leave(qs, slot);
+        group_update(qs, group);
+    }
+    m->group = 0;
+    group_drop(qs, group);
+}
+
 void message_drop(struct queues *qs, int32_t slot)
 {
     struct message *m = message_at(qs, slot);
     struct queue *q = qs->queues[m->queue];
+    bool pending = m->where == PENDING; // during recovery all are, and in no list
     if (!qs->replaying)
         message_unplace(qs, slot);
+    ungroup(qs, slot, pending);
     age_remove(qs, q, slot);
     message_pin(qs, m, -1);
     message_source_set(qs, m, NO_QUEUE);
@@ -130,8 +169,8 @@ void message_state(const struct queues *qs, const struct message *m, struct stor
 
 // --- records ---
 
-static enum err state_append(struct queues *qs, int32_t slot, uint64_t *wait_for,
-                             struct error *error)
+enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                              struct error *error)
 {
     struct message *m = message_at(qs, slot);
     struct stored_change change = {.id = m->id, .slot = (uint32_t)slot};
@@ -184,20 +223,10 @@ static void enter(struct queues *qs, struct queue *q, int32_t slot)
         queue_expiry_update(qs, q);
 }
 
-enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
-                         const struct message_in *in, uint64_t *wait_for, struct fault *f)
+static void stored_of(const struct queues *qs, int32_t slot, int64_t now_ms,
+                      const struct message_in *in, struct stored_message *out)
 {
-    struct error error;
-    int delay_s = in->delay_s >= 0 ? in->delay_s : q->attributes.delay_s;
-    int32_t slot = message_new(qs);
-    if (slot == NONE)
-        return fault(f, SQS_UNAVAILABLE, "There are %llu messages already, which is the limit.",
-                     (unsigned long long)qs->messages);
-    struct message *m = message_at(qs, slot);
-    m->queue = q->slot;
-    m->entered_ms = now_ms;
-    m->visible_ms = delay_s > 0 ? now_ms + (int64_t)delay_s * 1000 : 0;
-    struct stored_message fixed = {.sent_ms = now_ms,
+    *out = (struct stored_message){.sent_ms = now_ms,
                                    .slot = (uint32_t)slot,
                                    .body_bytes = (uint32_t)in->body.len,
                                    .attributes_bytes = (uint32_t)in->attributes.len,
@@ -206,11 +235,30 @@ enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
                                    .group_bytes = (uint16_t)in->group.len,
                                    .dedup_bytes = (uint16_t)in->dedup.len,
                                    .trace_bytes = (uint16_t)in->trace.len};
-    memcpy(fixed.message_id, in->message_id, MESSAGE_ID_BYTES);
-    message_state(qs, m, &fixed.state);
+    const struct queue *q = qs->queues[message_at(qs, slot)->queue];
+    out->flags = q->dedup_per_group ? STORED_BY_GROUP : 0;
+    memcpy(out->message_id, in->message_id, MESSAGE_ID_BYTES);
+    message_state(qs, message_at(qs, slot), &out->state);
+}
+
+static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms,
+                              const struct message_in *in, struct sent *out, struct fault *f)
+{
+    struct error error;
+    int delay_s = in->delay_s >= 0 && !q->attributes.fifo ? in->delay_s : q->attributes.delay_s;
+    int32_t slot = message_new(qs);
+    if (slot == NONE)
+        return fault(f, SQS_UNAVAILABLE, "There are %llu messages already, which is the limit.",
+                     (unsigned long long)qs->messages);
+    struct message *m = message_at(qs, slot);
+    struct stored_message fixed;
+    struct journal_record record;
+    m->queue = q->slot;
+    m->entered_ms = now_ms;
+    m->visible_ms = delay_s > 0 ? now_ms + (int64_t)delay_s * 1000 : 0;
+    stored_of(qs, slot, now_ms, in, &fixed);
     struct span parts[] = {{(const char *)&fixed, sizeof fixed}, in->sender, in->group, in->dedup,
                            in->trace, in->attributes, in->body};
-    struct journal_record record;
     if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &error) != OK) {
         message_free(qs, slot);
         return fault_of(f, &error);
@@ -219,17 +267,85 @@ enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
     m->at8 = record.place.at8;
     m->bytes = record.place.bytes;
     m->body_segment = m->state_segment = record.place.segment;
+    if (q->attributes.fifo)
+        m->group = group_use(qs, q, in->group);
     message_pin(qs, m, 1);
     enter(qs, q, slot);
     message_place(qs, slot, PENDING);
     qs->stats.sent++;
-    *wait_for = record.sequence;
+    out->id = record.sequence;
     return SQS_OK;
+}
+
+enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
+                         const struct message_in *in, struct sent *out, struct fault *f)
+{
+    struct dedup entry = {.queue = q->slot, .expires_ms = now_ms + DEDUP_MS};
+    *out = (struct sent){0};
+    memcpy(out->message_id, in->message_id, MESSAGE_ID_BYTES);
+    if (!q->attributes.fifo)
+        return send_new(qs, q, now_ms, in, out, f);
+    dedup_expire(qs, now_ms);
+    dedup_key(q->id, q->dedup_per_group, in->group, in->dedup, entry.key);
+    const struct dedup *before = dedup_find(qs, entry.key);
+    if (before != NULL) { // accepted, and nothing happens
+        memcpy(out->message_id, before->message_id, MESSAGE_ID_BYTES);
+        out->id = before->id;
+        out->duplicate = true;
+        return SQS_OK;
+    }
+    enum sqs_code code = send_new(qs, q, now_ms, in, out, f);
+    if (code == SQS_OK) {
+        entry.id = out->id;
+        entry.segment = message_at(qs, qs->pending.tail)->body_segment;
+        memcpy(entry.message_id, in->message_id, MESSAGE_ID_BYTES);
+        dedup_add(qs, &entry);
+    }
+    return code;
 }
 
 // --- receive ---
 
-// A message that has been received too often goes to the dead-letter queue. False: there is none.
+enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uint16_t source,
+                      int64_t entered_ms, struct error *error)
+{
+    struct message *m = message_at(qs, slot);
+    struct queue *from = qs->queues[m->queue];
+    struct message before = *m;
+    uint32_t group = 0;
+    if (target->attributes.fifo && m->group != 0)
+        group = group_use(qs, target, group_name(qs, m->group));
+    m->queue = target->slot;
+    m->moved = 1;
+    m->entered_ms = entered_ms;
+    m->source = source;
+    if (message_append_state(qs, slot, NULL, error) != OK) {
+        uint16_t body = m->body_segment, state = m->state_segment;
+        *m = before;
+        m->body_segment = body;
+        m->state_segment = state;
+        if (group != 0)
+            group_drop(qs, group);
+        return error->code;
+    }
+    // the record is made: now the index follows
+    m->queue = from->slot;
+    m->source = before.source;
+    message_unplace(qs, slot);
+    ungroup(qs, slot, false);
+    age_remove(qs, from, slot);
+    m->queue = target->slot;
+    m->group = group;
+    message_source_set(qs, m, source);
+    enter(qs, target, slot);
+    if (group != 0)
+        group_enter(qs, slot);
+    message_place(qs, slot, READY);
+    return OK;
+}
+
+// A message that has been received too often goes to the dead-letter queue. False: there is none, or no space for the
+// record; then it is received once more.
 static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms)
 {
     struct error error;
@@ -237,34 +353,32 @@ static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_
     struct queue *target = queue_find(qs, span_from(q->attributes.dead_letter_queue));
     if (target == NULL || target == q || target->attributes.fifo != q->attributes.fifo)
         return false;
-    struct message before = *m;
-    message_unplace(qs, slot);
-    age_remove(qs, q, slot);
-    m->queue = target->slot;
+    // standard queues keep the time of sending
+    int64_t entered_ms = target->attributes.fifo ? now_ms : m->entered_ms, visible_ms = m->visible_ms;
     m->visible_ms = 0;
-    if (target->attributes.fifo)
-        m->entered_ms = now_ms; // standard queues keep the time of sending
-    m->moved = 1;
-    message_source_set(qs, m, q->slot);
-    if (state_append(qs, slot, NULL, &error) != OK) {
-        // no space for the record: it stays where it is, and is received once more
-        message_source_set(qs, m, before.source);
-        m->queue = before.queue;
-        m->moved = before.moved;
-        m->visible_ms = before.visible_ms;
-        m->entered_ms = before.entered_ms;
-        age_insert(qs, q, slot);
-        message_place(qs, slot, place_back(m));
+    if (message_move(qs, slot, target, q->slot, entered_ms, &error) != OK) {
+        m->visible_ms = visible_ms;
         return false;
     }
-    enter(qs, target, slot);
-    message_place(qs, slot, READY);
     qs->stats.dead_lettered++;
     return true;
 }
 
-static void claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms, int visibility_s,
-                  struct received *out)
+bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms)
+{
+    struct error error;
+    const struct queue_attributes *a = &q->attributes;
+    const struct message *m = message_at(qs, slot);
+    if (end_of(q, m) <= now_ms && delete_append(qs, slot, NULL, &error) == OK) {
+        qs->stats.expired++;
+        return true;
+    }
+    return a->max_receive_count > 0 && m->receive_count >= (uint32_t)a->max_receive_count &&
+           dead_letter(qs, q, slot, now_ms);
+}
+
+void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
+                   int visibility_s, struct received *out)
 {
     struct error error;
     struct message *m = message_at(qs, slot);
@@ -276,7 +390,7 @@ static void claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_
     m->visible_ms = now_ms + (int64_t)visibility_s * 1000;
     // Without space for the record the message is handed out all the same: what a full disk needs is deletes. If the
     // process ends then, this receive is forgotten.
-    (void)!state_append(qs, slot, NULL, &error);
+    (void)!message_append_state(qs, slot, NULL, &error);
     *out = (struct received){
         .receipt = {.queue = q->id,
                     .message = m->id,
@@ -292,36 +406,25 @@ static void claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_
     qs->stats.received++;
 }
 
-enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
-                            int visibility_s, bool over_limit_is_error, struct received *out,
-                            size_t *count, struct fault *f)
+static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_t now_ms,
+                                      const struct receive_in *in, int visibility_s,
+                                      struct received *out, size_t *count, struct fault *f)
 {
-    struct error error;
-    const struct queue_attributes *a = &q->attributes;
-    *count = 0;
-    if (visibility_s < 0)
-        visibility_s = a->visibility_s;
-    while (*count < max) {
+    while (*count < in->max) {
         int32_t slot = q->returned.head != NONE ? q->returned.head : q->ready.head;
         if (slot == NONE)
             break;
-        struct message *m = message_at(qs, slot);
-        if (end_of(q, m) <= now_ms && delete_append(qs, slot, NULL, &error) == OK) {
-            qs->stats.expired++;
-            continue;
-        }
-        if (a->max_receive_count > 0 && m->receive_count >= (uint32_t)a->max_receive_count &&
-            dead_letter(qs, q, slot, now_ms))
+        if (message_take_out(qs, q, slot, now_ms))
             continue;
         if (q->in_flight + *count >= SQS_INFLIGHT_MAX) {
-            if (over_limit_is_error && *count == 0)
+            if (in->over_limit_is_error && *count == 0)
                 return fault(f, SQS_OVER_LIMIT,
                              "The queue has %d messages in flight, which is the limit: delete some "
                              "first.",
                              SQS_INFLIGHT_MAX);
             break;
         }
-        claim(qs, q, slot, now_ms, visibility_s, &out[*count]);
+        message_claim(qs, q, slot, now_ms, visibility_s, &out[*count]);
         ++*count;
     }
     // placed at the end, so that with a visibility timeout of 0 none is claimed twice
@@ -329,6 +432,44 @@ enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms, 
         int32_t slot = (int32_t)out[i].receipt.slot;
         message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : place_back(message_at(qs, slot)));
     }
+    return SQS_OK;
+}
+
+// The same receive asked for again: the same messages and handles, hidden anew.
+static size_t repeat_attempt(struct queues *qs, struct attempt *a, int64_t now_ms, int visibility_s,
+                             struct received *out)
+{
+    struct error error;
+    for (size_t i = 0; i < a->count; i++) {
+        int32_t slot = (int32_t)a->got[i].receipt.slot;
+        struct message *m = message_at(qs, slot);
+        message_unplace(qs, slot);
+        m->visible_ms = now_ms + (int64_t)visibility_s * 1000;
+        a->visible_ms[i] = m->visible_ms;
+        (void)!message_append_state(qs, slot, NULL, &error);
+        message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : READY);
+        out[i] = a->got[i];
+    }
+    return a->count;
+}
+
+enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms,
+                            const struct receive_in *in, struct received *out, size_t *count,
+                            struct fault *f)
+{
+    int visibility_s = in->visibility_s >= 0 ? in->visibility_s : q->attributes.visibility_s;
+    *count = 0;
+    if (!q->attributes.fifo)
+        return standard_receive(qs, q, now_ms, in, visibility_s, out, count, f);
+    struct attempt *again =
+        in->attempt.len > 0 ? attempt_find(qs, q, in->attempt, now_ms) : NULL;
+    if (again != NULL) {
+        *count = repeat_attempt(qs, again, now_ms, visibility_s, out);
+        return SQS_OK;
+    }
+    *count = fifo_receive(qs, q, now_ms, in->max, visibility_s, out);
+    if (in->attempt.len > 0 && *count > 0)
+        attempt_note(q, in->attempt, now_ms, out, *count, qs);
     return SQS_OK;
 }
 
@@ -402,14 +543,19 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
     switch (receipt_check(qs, q, handle, &r, &slot)) {
     case NOT_A_RECEIPT:
         return not_a_receipt(handle, f);
-    case GONE:
     case OUTDATED:
+        if (q->attributes.fifo)
+            return fault_value(f, handle, "ReceiptHandle", "The receipt handle has expired.");
+        // fall through
+    case GONE:
         // whoever deletes twice must not hear of it before the first one is durable
         *wait_for = journal_next_sequence(qs->journal) - 1;
         return SQS_OK;
     case HELD:
         break;
     }
+    if (q->attributes.fifo && message_at(qs, slot)->where != IN_FLIGHT)
+        return fault_value(f, handle, "ReceiptHandle", "The receipt handle has expired.");
     if (delete_append(qs, slot, wait_for, &error) != OK)
         return fault_of(f, &error);
     qs->stats.deleted++;
@@ -441,7 +587,7 @@ enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_
                      visibility_s);
     int64_t old_ms = m->visible_ms;
     m->visible_ms = visible_ms;
-    if (state_append(qs, slot, wait_for, &error) != OK) {
+    if (message_append_state(qs, slot, wait_for, &error) != OK) {
         m->visible_ms = old_ms;
         return fault_of(f, &error);
     }
@@ -475,6 +621,7 @@ static int expire(struct queues *qs, struct queue *q, int64_t now_ms, int budget
 bool queues_tick(struct queues *qs, int64_t now_ms)
 {
     int budget = TICK_MAX;
+    dedup_expire(qs, now_ms);
     while (qs->heap_len > 0 && qs->heap[0].at_ms <= now_ms) {
         if (budget-- <= 0)
             return true;

@@ -1,5 +1,5 @@
 // Queues: opening the store, the registry by name, and the record of each queue.
-#include "sqs/queue_internal.h"
+#include "sqs/fifo.h"
 
 #include "base/check.h"
 #include "base/digest.h"
@@ -15,11 +15,9 @@ static void on_durable(void *ctx, uint64_t sequence)
     struct queues *qs = ctx;
     while (qs->pending.head != NONE) {
         int32_t slot = qs->pending.head;
-        struct message *m = message_at(qs, slot);
-        if (m->id > sequence)
+        if (message_at(qs, slot)->id > sequence)
             break;
-        message_unplace(qs, slot);
-        message_place(qs, slot, m->visible_ms != 0 ? DELAYED : READY);
+        message_durable(qs, slot);
     }
     if (qs->config.on_durable != NULL)
         qs->config.on_durable(qs->config.ctx, sequence);
@@ -109,6 +107,8 @@ void queues_close(struct queues *qs)
         if (qs->queues[i] != NULL)
             queue_free(qs, qs->queues[i]);
     free(qs->queues);
+    groups_release(qs);
+    dedups_release(qs);
     index_release(qs);
     free(qs);
 }
@@ -209,7 +209,7 @@ struct queue *queue_add(struct queues *qs, uint64_t id)
     if (id != 0)
         id_set(qs, q, id);
     q->slot = (uint16_t)slot;
-    q->ready = q->returned = q->age = (struct mlist){NONE, NONE};
+    q->ready = q->returned = q->age = q->ready_groups = (struct mlist){NONE, NONE};
     attributes_init(&q->attributes, false);
     qs->queues[slot] = q;
     return q;
@@ -256,6 +256,7 @@ void queue_free(struct queues *qs, struct queue *q)
     qs->queues[q->slot] = NULL;
     attributes_release(&q->attributes);
     tags_free(q->tags, q->tag_count);
+    attempts_release(q);
     free(q);
 }
 
@@ -323,7 +324,8 @@ enum err queue_append(struct queues *qs, struct queue *q, enum journal_class cla
     struct stored_queue fixed = {.id = q->id,
                                  .created_ms = q->created_ms,
                                  .modified_ms = q->modified_ms,
-                                 .flags = q->gone ? STORED_QUEUE_GONE : 0,
+                                 .flags = (q->gone ? STORED_QUEUE_GONE : 0u) |
+                                          (q->dedup_per_group ? STORED_DEDUP_GROUP : 0u),
                                  .name_bytes = (uint16_t)strlen(q->name),
                                  .tag_count = (uint16_t)q->tag_count};
     for (const struct attribute_spec *spec = attribute_specs; spec->name != NULL; spec++) {
@@ -365,6 +367,7 @@ enum sqs_code queue_create(struct queues *qs, int64_t now_ms, struct span name,
     q->created_ms = q->modified_ms = now_ms;
     attributes_release(&q->attributes);
     q->attributes = *attributes;
+    q->dedup_per_group = attributes->dedup_per_group;
     q->tags = tags;
     q->tag_count = tag_count;
     queue_name_set(qs, q, name);
@@ -381,6 +384,19 @@ enum sqs_code queue_create(struct queues *qs, int64_t now_ms, struct span name,
     return SQS_OK;
 }
 
+// The delay of a FIFO queue holds for the messages that are delayed already.
+static void redelay(struct queues *qs, struct queue *q)
+{
+    for (int32_t i = q->age.head; i != NONE; i = message_at(qs, i)->age_next) {
+        struct message *m = message_at(qs, i);
+        if (m->where != DELAYED)
+            continue;
+        message_unplace(qs, i);
+        m->visible_ms = m->entered_ms + (int64_t)q->attributes.delay_s * 1000;
+        message_place(qs, i, DELAYED); // one whose time has come is ready with the next tick
+    }
+}
+
 enum sqs_code queue_set_attributes(struct queues *qs, struct queue *q, int64_t now_ms,
                                    struct queue_attributes *attributes, uint64_t *wait_for,
                                    struct fault *f)
@@ -395,6 +411,8 @@ enum sqs_code queue_set_attributes(struct queues *qs, struct queue *q, int64_t n
         q->modified_ms = old_modified_ms;
         return fault_of(f, &error);
     }
+    if (q->attributes.fifo && q->attributes.delay_s != old.delay_s)
+        redelay(qs, q);
     attributes_release(&old);
     *attributes = (struct queue_attributes){0};
     queue_expiry_update(qs, q);
@@ -503,6 +521,7 @@ enum sqs_code queue_delete(struct queues *qs, struct queue *q, int64_t now_ms, u
     }
     queue_name_clear(qs, q);
     queue_drop_messages(qs, q);
+    dedup_forget(qs, q->slot);
     deadline_cancel(qs, DEADLINE_QUEUE + q->slot);
     queue_forget_if_unused(qs, q);
     return SQS_OK;
@@ -514,16 +533,19 @@ enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, ui
     struct error error;
     struct journal_record record;
     uint64_t oldest = UINT64_MAX;
-    if (q->age.head == NONE)
+    if (q->age.head == NONE && qs->dedup_oldest == NULL)
         return SQS_OK;
     if (delete_moved(qs, q, &oldest, &error) != OK)
         return fault_of(f, &error);
+    if (oldest > journal_next_sequence(qs->journal))
+        oldest = journal_next_sequence(qs->journal); // nothing is there
     struct stored_purge purge = {.queue = q->id, .oldest = oldest};
     struct span part = {(const char *)&purge, sizeof purge};
     if (journal_append(qs->journal, JOURNAL_DELETE, STORED_PURGE, &part, 1, &record, &error) != OK)
         return fault_of(f, &error);
     journal_tombstone(qs->journal, record.place.segment, oldest, false);
     queue_drop_messages(qs, q);
+    dedup_forget(qs, q->slot);
     q->purged_ms = now_ms;
     *wait_for = record.sequence;
     return SQS_OK;

@@ -93,8 +93,14 @@ struct message_in { // all borrowed
     uint16_t attribute_count;
     int delay_s; // -1: the queue's
 };
+struct sent {
+    uint64_t id; // what the caller waits for; also the FIFO sequence number
+    uint8_t message_id[MESSAGE_ID_BYTES]; // the one sent, or that of the message it repeats
+    bool duplicate; // FIFO: nothing was added
+};
+// FIFO: in->group and in->dedup must be there.
 enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
-                         const struct message_in *in, uint64_t *wait_for, struct fault *f);
+                         const struct message_in *in, struct sent *out, struct fault *f);
 
 struct received {
     struct receipt receipt;
@@ -103,10 +109,15 @@ struct received {
     uint32_t receive_count;
     const char *source_queue; // name; NULL: did not come from another queue. Until the queue goes
 };
-// Claims up to max messages. visibility_s -1: the queue's. OverLimit only when over_limit_is_error.
-enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
-                            int visibility_s, bool over_limit_is_error, struct received *out,
-                            size_t *count, struct fault *f);
+struct receive_in {
+    size_t max;       // 1 to 10
+    int visibility_s; // -1: the queue's
+    bool over_limit_is_error; // too many in flight: OverLimit instead of nothing
+    struct span attempt;      // FIFO: ReceiveRequestAttemptId, may be empty
+};
+enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms,
+                            const struct receive_in *in, struct received *out, size_t *count,
+                            struct fault *f);
 
 struct message_out { // views buf
     uint8_t message_id[MESSAGE_ID_BYTES];

@@ -40,8 +40,8 @@ struct message {
     uint8_t moved;        // has changed its queue at some time
     uint8_t doomed;       // recovery: purged, unless a later record shows that it was elsewhere by then
     uint32_t deadline;  // 1 + place in the heap of deadlines, 0: not in it
-    uint32_t group;     // reserved: message groups
-    int32_t prev, next; // of the list that `where` says
+    uint32_t group;     // FIFO: 1 + index of its message group, 0: none
+    int32_t prev, next; // of the list that `where` says; FIFO: of its group, once durable
     int32_t age_prev, age_next; // all messages of the queue, by time of entering
 };
 _Static_assert(sizeof(struct message) == 80, "memory per waiting message");
@@ -68,6 +68,11 @@ struct queue {
     uint64_t record_sequence;
     struct mlist ready, returned, age;
     uint64_t visible, in_flight, delayed, pending;
+    struct mlist ready_groups; // FIFO: groups whose first message can be received
+    bool dedup_per_group;      // FIFO: as of its creation; changing the attribute changes nothing
+    struct attempt *attempts;
+    size_t attempt_count;
+    struct move_task *tasks; // newest first
     uint64_t sourced; // messages elsewhere that came from here
     uint32_t deadline; // of the oldest message's end
     struct waiter *waiters, *waiters_last;
@@ -103,6 +108,14 @@ struct queues {
     struct queue **queues; // by slot; NULL: free
     uint32_t queue_slots, queue_count;
     struct queue *buckets[QUEUE_BUCKETS], *by_id[QUEUE_BUCKETS];
+
+    struct group *groups;
+    uint32_t group_count, group_cap;
+    int32_t group_free;
+    int32_t *group_buckets;
+    uint32_t group_bucket_count, groups_used;
+    struct dedup **dedup_buckets, *dedup_oldest, *dedup_newest;
+    uint32_t dedup_bucket_count, dedup_count;
 
     struct deadline *heap;
     uint32_t heap_len, heap_cap;
@@ -150,6 +163,17 @@ enum sqs_code fault_of(struct fault *f, const struct error *error); // of the jo
 // --- delivery.c ---
 void message_pin(struct queues *qs, const struct message *m, int sign);
 void message_place(struct queues *qs, int32_t slot, enum where where); // where it belongs, lists and counts
+void message_durable(struct queues *qs, int32_t slot); // a pending one takes its place
+// Before a receive: true if the message is out of the queue now, expired or moved to the dead-letter queue.
+bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms);
+// Hands it out; the caller places it (message_place) when it has done with the list.
+void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
+                   int visibility_s, struct received *out);
+enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                              struct error *error);
+// To another queue's end; the caller has set what else changes and restores it on an error.
+enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uint16_t source,
+                      int64_t entered_ms, struct error *error);
 void message_unplace(struct queues *qs, int32_t slot);
 void message_drop(struct queues *qs, int32_t slot); // out of everything, freed
 void message_state(const struct queues *qs, const struct message *m, struct stored_state *out);

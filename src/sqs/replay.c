@@ -1,5 +1,5 @@
 // From records to state: recovery, and compaction, which asks of each record whether it still matters.
-#include "sqs/queue_internal.h"
+#include "sqs/fifo.h"
 
 #include "base/check.h"
 
@@ -99,6 +99,7 @@ static enum err replay_queue(struct queues *qs, const struct journal_record *rec
     if (!q->known)
         queue_name_set(qs, q, name);
     q->known = true;
+    q->dedup_per_group = (fixed.flags & STORED_DEDUP_GROUP) != 0;
     q->created_ms = fixed.created_ms;
     q->modified_ms = fixed.modified_ms;
     TRY(replay_pairs(q, &fixed, rest, error));
@@ -111,8 +112,10 @@ static enum err replay_queue(struct queues *qs, const struct journal_record *rec
         q->gone = true;
         queue_name_clear(qs, q);
     }
-    if (q->gone)
+    if (q->gone) {
         queue_doom_messages(qs, q);
+        dedup_forget(qs, q->slot);
+    }
     return OK;
 }
 
@@ -127,6 +130,10 @@ static enum err apply_state(struct queues *qs, int32_t slot, const struct stored
     if (s->source_queue != 0)
         TRY(queue_meet(qs, s->source_queue, &source, error));
     if (m->queue != q->slot) {
+        uint32_t group = m->group;
+        m->group = group != 0 ? group_use(qs, q, group_name(qs, group)) : 0;
+        if (group != 0)
+            group_drop(qs, group);
         age_remove(qs, qs->queues[m->queue], slot);
         m->queue = q->slot;
         m->entered_ms = s->entered_ms;
@@ -142,6 +149,42 @@ static enum err apply_state(struct queues *qs, int32_t slot, const struct stored
     return OK;
 }
 
+// The ids that must not be sent again, as of a message's own first record.
+static void replay_dedup(struct queues *qs, const struct journal_record *record,
+                         const struct stored_message *fixed, struct span group, struct span id)
+{
+    struct queue *q = queue_by_id(qs, fixed->state.queue);
+    struct dedup entry = {.id = record->sequence,
+                          .expires_ms = fixed->sent_ms + DEDUP_MS,
+                          .queue = q->slot,
+                          .segment = record->place.segment};
+    if (id.len == 0 || fixed->id != 0)
+        return;
+    dedup_expire(qs, fixed->sent_ms); // it is that late already
+    memcpy(entry.message_id, fixed->message_id, MESSAGE_ID_BYTES);
+    dedup_key(q->id, (fixed->flags & STORED_BY_GROUP) != 0, group, id, entry.key);
+    dedup_add(qs, &entry);
+}
+
+static enum err replay_dedup_record(struct queues *qs, const struct journal_record *record,
+                                    struct error *error)
+{
+    struct stored_dedup fixed;
+    struct span rest = record->payload;
+    struct queue *q;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(queue_meet(qs, fixed.queue, &q, error));
+    struct dedup entry = {.id = fixed.id,
+                          .expires_ms = fixed.expires_ms,
+                          .queue = q->slot,
+                          .segment = record->place.segment};
+    memcpy(entry.key, fixed.key, sizeof entry.key);
+    memcpy(entry.message_id, fixed.message_id, sizeof entry.message_id);
+    if (!q->gone)
+        dedup_add(qs, &entry);
+    return OK;
+}
+
 static enum err replay_message(struct queues *qs, const struct journal_record *record,
                                struct error *error)
 {
@@ -150,6 +193,10 @@ static enum err replay_message(struct queues *qs, const struct journal_record *r
     struct queue *q;
     TRY(take(&rest, &fixed, sizeof fixed, error));
     uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
+    struct span sender, group, dedup;
+    TRY(take_span(&rest, &sender, fixed.sender_bytes, error));
+    TRY(take_span(&rest, &group, fixed.group_bytes, error));
+    TRY(take_span(&rest, &dedup, fixed.dedup_bytes, error));
     struct message *m = message_find(qs, fixed.slot, id);
     if (m == NULL) {
         TRY(queue_meet(qs, fixed.state.queue, &q, error));
@@ -163,6 +210,8 @@ static enum err replay_message(struct queues *qs, const struct journal_record *r
         m->queue = q->slot;
         m->entered_ms = fixed.state.entered_ms;
         m->where = PENDING; // until queues_settle
+        if (group.len > 0 && (!q->known || q->attributes.fifo))
+            m->group = group_use(qs, q, group);
         age_insert(qs, q, (int32_t)fixed.slot);
     } else {
         message_pin(qs, m, -1); // moved by compaction: this copy counts now
@@ -171,7 +220,9 @@ static enum err replay_message(struct queues *qs, const struct journal_record *r
     m->bytes = record->place.bytes;
     m->body_segment = m->state_segment = record->place.segment;
     message_pin(qs, m, 1);
-    return apply_state(qs, (int32_t)fixed.slot, &fixed.state, error);
+    TRY(apply_state(qs, (int32_t)fixed.slot, &fixed.state, error));
+    replay_dedup(qs, record, &fixed, group, dedup);
+    return OK;
 }
 
 static enum err replay_change(struct queues *qs, const struct journal_record *record,
@@ -210,8 +261,10 @@ static enum err replay_purge(struct queues *qs, const struct journal_record *rec
     struct span rest = record->payload;
     TRY(take(&rest, &purge, sizeof purge, error));
     struct queue *q = queue_by_id(qs, purge.queue);
-    if (q != NULL)
+    if (q != NULL) {
         queue_doom_messages(qs, q);
+        dedup_forget(qs, q->slot);
+    }
     journal_tombstone(qs->journal, record->place.segment, purge.oldest, false);
     return OK;
 }
@@ -245,6 +298,8 @@ enum err queues_replay(void *ctx, const struct journal_record *record, struct er
         return replay_delete(qs, record, error);
     case STORED_PURGE:
         return replay_purge(qs, record, error);
+    case STORED_DEDUP:
+        return replay_dedup_record(qs, record, error);
     default:
         return fail(error, ERR_UNSUPPORTED, 0,
                     "the record has type %u, unknown to this smelt: use a newer one", record->type);
@@ -277,6 +332,22 @@ static void settle_doomed(struct queues *qs, struct queue *q)
     }
 }
 
+// Groups are met before it is known what kind of queue it is.
+static void settle_group(struct queues *qs, const struct queue *q, int32_t slot)
+{
+    struct message *m = message_at(qs, slot);
+    if (m->group == 0)
+        return;
+    if (!q->attributes.fifo) {
+        group_drop(qs, m->group);
+        m->group = 0;
+        return;
+    }
+    group_enter(qs, slot);
+    if (m->receive_count == 0 && m->visible_ms != 0) // the delay as it is now
+        m->visible_ms = m->entered_ms + (int64_t)q->attributes.delay_s * 1000;
+}
+
 // Puts a queue's messages where they belong, in the order in which they entered it.
 static void settle_queue(struct queues *qs, struct queue *q, int64_t now_ms)
 {
@@ -297,6 +368,7 @@ static void settle_queue(struct queues *qs, struct queue *q, int64_t now_ms)
     q->age = (struct mlist){NONE, NONE};
     for (size_t i = 0; i < count; i++) {
         struct message *m = message_at(qs, all[i].slot);
+        settle_group(qs, q, all[i].slot);
         bool hidden = m->visible_ms > now_ms;
         age_insert(qs, q, all[i].slot);
         if (m->receive_count == 0)
@@ -338,6 +410,7 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
             settle_doomed(qs, qs->queues[i]);
     settle_index(qs);
     qs->replaying = false;
+    dedup_expire(qs, now_ms);
     for (uint32_t i = 0; i < qs->queue_slots; i++) {
         struct queue *q = qs->queues[i];
         if (q == NULL)
@@ -365,12 +438,56 @@ static enum err move(struct queues *qs, const struct journal_record *record,
     return journal_append(qs->journal, JOURNAL_STATE, record->type, parts, count, out, error);
 }
 
+// What a message's first record says of its deduplication id must outlive the record.
+static enum err move_dedup(struct queues *qs, const struct journal_record *record, struct dedup *d,
+                           struct error *error)
+{
+    struct journal_record moved;
+    struct stored_dedup fixed = {
+        .queue = qs->queues[d->queue]->id, .id = d->id, .expires_ms = d->expires_ms};
+    if (d->segment != record->place.segment)
+        return OK;
+    memcpy(fixed.key, d->key, sizeof fixed.key);
+    memcpy(fixed.message_id, d->message_id, sizeof fixed.message_id);
+    struct span part = {(const char *)&fixed, sizeof fixed};
+    TRY(journal_append(qs->journal, JOURNAL_STATE, STORED_DEDUP, &part, 1, &moved, error));
+    dedup_move(qs, d, moved.place.segment);
+    return OK;
+}
+
+static enum err move_dedup_of_message(struct queues *qs, const struct journal_record *record,
+                                      const struct stored_message *fixed, struct span rest,
+                                      struct error *error)
+{
+    struct span sender, group, id;
+    uint8_t key[DEDUP_KEY_BYTES];
+    TRY(take_span(&rest, &sender, fixed->sender_bytes, error));
+    TRY(take_span(&rest, &group, fixed->group_bytes, error));
+    TRY(take_span(&rest, &id, fixed->dedup_bytes, error));
+    if (id.len == 0 || fixed->id != 0)
+        return OK;
+    dedup_key(fixed->state.queue, (fixed->flags & STORED_BY_GROUP) != 0, group, id, key);
+    struct dedup *d = dedup_find(qs, key);
+    return d != NULL && d->id == record->sequence ? move_dedup(qs, record, d, error) : OK;
+}
+
+static enum err move_dedup_record(struct queues *qs, const struct journal_record *record,
+                                  struct error *error)
+{
+    struct stored_dedup fixed;
+    struct span rest = record->payload;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    struct dedup *d = dedup_find(qs, fixed.key);
+    return d != NULL && d->id == fixed.id ? move_dedup(qs, record, d, error) : OK;
+}
+
 static enum err move_message(struct queues *qs, const struct journal_record *record,
                              struct error *error)
 {
     struct stored_message fixed;
     struct span rest = record->payload;
     TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(move_dedup_of_message(qs, record, &fixed, rest, error));
     uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
     struct message *m = message_find(qs, fixed.slot, id);
     if (m == NULL || m->body_segment != record->place.segment || m->at8 != record->place.at8)
@@ -476,6 +593,8 @@ static enum err move_record(void *ctx, const struct journal_record *record, stru
         return move_change(qs, record, error);
     case STORED_DELETE:
         return move_delete(qs, record, error);
+    case STORED_DEDUP:
+        return move_dedup_record(qs, record, error);
     default: // a purge: its segment is chosen only when nothing older is left
         return OK;
     }

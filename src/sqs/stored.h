@@ -11,6 +11,8 @@ enum stored_type { // 1 is the journal's RECORD_END
     STORED_STATE = 5,
     STORED_DELETE = 6,
     STORED_PURGE = 7,
+    STORED_DEDUP = 8,
+    STORED_TASK = 9,
 };
 
 struct stored_boot {
@@ -35,6 +37,8 @@ struct stored_state {
 };
 _Static_assert(sizeof(struct stored_state) == 48, "on-disk size");
 
+enum { STORED_BY_GROUP = 1 }; // its deduplication id is one of its group, not of the queue
+
 struct stored_message { // followed by sender, group, dedup, trace, attributes, body
     uint64_t id;        // sequence of the record that brought it; 0: this one
     int64_t sent_ms;
@@ -45,7 +49,7 @@ struct stored_message { // followed by sender, group, dedup, trace, attributes, 
     uint32_t attributes_bytes;
     uint16_t attribute_count;
     uint16_t sender_bytes, group_bytes, dedup_bytes, trace_bytes;
-    uint16_t zero;
+    uint16_t flags; // STORED_BY_GROUP
 };
 _Static_assert(sizeof(struct stored_message) == 104, "on-disk size");
 
@@ -70,7 +74,31 @@ struct stored_purge { // all messages of the queue that were sent to it; those m
 };
 _Static_assert(sizeof(struct stored_purge) == 16, "on-disk size");
 
-enum { STORED_QUEUE_GONE = 1 }; // flag: deleted; name and attributes stay for those who came from it
+struct stored_dedup { // compaction: a deduplication id whose message's record goes
+    uint64_t queue, id;
+    int64_t expires_ms;
+    uint8_t key[16];
+    uint8_t message_id[16];
+};
+_Static_assert(sizeof(struct stored_dedup) == 56, "on-disk size");
+
+struct stored_task { // a message move task; the latest record wins
+    uint64_t queue;       // id of the source
+    uint64_t destination; // id; 0: each message's own source
+    int64_t started_ms;
+    uint64_t moved, to_move;
+    uint32_t rate;   // messages per second, 0: as fast as it goes
+    uint32_t status; // enum task_status
+    uint32_t failure; // 1: the destination is gone
+    uint32_t zero;
+    char id[40]; // UUID text and a 0
+};
+_Static_assert(sizeof(struct stored_task) == 96, "on-disk size");
+
+enum { // flags of a queue
+    STORED_QUEUE_GONE = 1,  // deleted; name and attributes stay for those who came from it
+    STORED_DEDUP_GROUP = 2, // FIFO: deduplication per group, as of its creation
+};
 
 struct stored_queue { // followed by name, then pairs: name and value of attributes, then of tags,
                       // each as uint16_t and uint32_t length and the bytes

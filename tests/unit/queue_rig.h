@@ -104,10 +104,26 @@ static inline struct queue *rig_queue(struct rig *r, const char *name, const cha
 static inline enum sqs_code rig_send(struct rig *r, struct queue *q, const char *body, int delay_s)
 {
     struct fault f;
-    uint64_t wait_for, id = r->ids++;
+    uint64_t id = r->ids++;
+    struct sent sent;
     struct message_in in = {.body = span_from(body), .delay_s = delay_s, .sender = SPAN("me")};
     memcpy(in.message_id, &id, sizeof id);
-    return queue_send(r->queues, q, r->now_ms, &in, &wait_for, &f);
+    return queue_send(r->queues, q, r->now_ms, &in, &sent, &f);
+}
+
+// FIFO; *id gets the number by which the message is known (message ids are numbers here).
+static inline enum sqs_code rig_send_fifo(struct rig *r, struct queue *q, const char *body,
+                                          const char *group, const char *dedup, struct sent *sent)
+{
+    struct fault f;
+    uint64_t id = r->ids++;
+    struct message_in in = {.body = span_from(body),
+                            .delay_s = -1,
+                            .sender = SPAN("me"),
+                            .group = span_from(group),
+                            .dedup = span_from(dedup)};
+    memcpy(in.message_id, &id, sizeof id);
+    return queue_send(r->queues, q, r->now_ms, &in, sent, &f);
 }
 
 struct rig_message {
@@ -123,8 +139,9 @@ static inline size_t rig_receive(struct rig *r, struct queue *q, size_t max, int
     struct received got[10];
     struct fault f;
     size_t count = 0;
-    CHECK(queue_receive(r->queues, q, r->now_ms, max, visibility_s, true, got, &count, &f) ==
-          SQS_OK);
+    struct receive_in in = {
+        .max = max, .visibility_s = visibility_s, .over_limit_is_error = true};
+    CHECK(queue_receive(r->queues, q, r->now_ms, &in, got, &count, &f) == SQS_OK);
     for (size_t i = 0; i < count; i++) {
         AUTO_BUF struct buf scratch = {0}, handle = {0};
         struct message_out m;
