@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { NODES_MAX = 256, ATTRIBUTES_MAX = 6 };
+enum { NODES_MAX = 256, INPUTS_MAX = 5, ATTRIBUTES_MAX = 6 };
 
 struct builder {
     struct arena arena;
@@ -40,6 +40,11 @@ static void *copy_of(struct builder *b, const void *data, size_t size)
     return copy;
 }
 
+static void *pointers(struct builder *b, size_t count)
+{
+    return arena_alloc(&b->arena, count * sizeof(void *));
+}
+
 // ---- nodes ------------------------------------------------------------------------------------
 
 // Returns the node's output, which has the node's name. Inputs: name, name, …, NULL.
@@ -50,15 +55,15 @@ static char *node(struct builder *b, const char *op, const char *name, const cha
     b->nodes[b->node_count++] = n;
     n->op_type = text(b, op);
     n->name = text(b, name);
-    while (inputs[n->n_input] != NULL)
-        n->n_input++;
-    n->input = arena_alloc(&b->arena, n->n_input * sizeof *n->input);
-    for (size_t i = 0; i < n->n_input; i++)
-        n->input[i] = text(b, inputs[i]);
-    n->output = arena_alloc(&b->arena, sizeof *n->output);
+    n->input = pointers(b, INPUTS_MAX);
+    for (; inputs[n->n_input] != NULL; n->n_input++) {
+        CHECK(n->n_input < INPUTS_MAX);
+        n->input[n->n_input] = text(b, inputs[n->n_input]);
+    }
+    n->output = pointers(b, 1);
     n->output[0] = n->name;
     n->n_output = 1;
-    n->attribute = arena_alloc(&b->arena, ATTRIBUTES_MAX * sizeof *n->attribute);
+    n->attribute = pointers(b, ATTRIBUTES_MAX);
     return n->name;
 }
 
@@ -223,7 +228,7 @@ static void network(struct builder *b)
 
 // ---- the model --------------------------------------------------------------------------------
 
-// An input or output of the network.
+// An input or output of the network, as a list of one.
 static Onnx__ValueInfoProto **value(struct builder *b, const char *name, const int64_t *dims,
                                     size_t rank)
 {
@@ -231,7 +236,7 @@ static Onnx__ValueInfoProto **value(struct builder *b, const char *name, const i
     Onnx__TypeProto *type = message_new(b, &onnx__type_proto__descriptor);
     Onnx__TypeProto__Tensor *tensor = message_new(b, &onnx__type_proto__tensor__descriptor);
     Onnx__TensorShapeProto *shape = message_new(b, &onnx__tensor_shape_proto__descriptor);
-    shape->dim = arena_alloc(&b->arena, rank * sizeof *shape->dim);
+    shape->dim = pointers(b, rank);
     for (; shape->n_dim < rank; shape->n_dim++) {
         Onnx__TensorShapeProto__Dimension *d =
             message_new(b, &onnx__tensor_shape_proto__dimension__descriptor);
@@ -246,7 +251,9 @@ static Onnx__ValueInfoProto **value(struct builder *b, const char *name, const i
     type->tensor_type = tensor;
     v->name = text(b, name);
     v->type = type;
-    return copy_of(b, &v, sizeof v);
+    Onnx__ValueInfoProto **list = pointers(b, 1);
+    list[0] = v;
+    return list;
 }
 
 static void pack(struct builder *b, Onnx__GraphProto *graph, struct buf *out)
@@ -259,7 +266,8 @@ static void pack(struct builder *b, Onnx__GraphProto *graph, struct buf *out)
     model->has_ir_version = 1;
     model->ir_version = 7; // of the release that brought opset 13
     model->producer_name = text(b, "smelt");
-    model->opset_import = copy_of(b, &opset, sizeof opset);
+    model->opset_import = pointers(b, 1);
+    model->opset_import[0] = opset;
     model->n_opset_import = 1;
     model->graph = graph;
     size_t size = onnx__model_proto__get_packed_size(model);
