@@ -236,12 +236,13 @@ static enum err fetch_right(struct transfer *t, struct error *error)
             return OK;
         if (ftruncate(t->fd, 0) != 0)
             return fail(error, ERR_IO, errno, "truncate '%s.part'", t->spec->path);
-        if (!resumed)
+        uint64_t bytes = t->at;
+        t->at = 0;
+        if (!resumed) // else the earlier part was of another file
             return fail(error, ERR_FORMAT, 0,
                         "%s is not the file that was expected: %" PRIu64 " bytes with MD5 %s, not "
                         "%s",
-                        t->spec->url, t->at, md5, t->spec->md5);
-        t->at = 0; // the earlier part was of another file
+                        t->spec->url, bytes, md5, t->spec->md5);
     }
 }
 
@@ -283,7 +284,10 @@ enum err download_run(const struct download *d, struct error *error)
             return fail(error, ERR_IO, errno, "truncate '%s'", part.data);
         t.at = 0;
     }
-    TRY(run_transfer(&t, error));
+    enum err err = run_transfer(&t, error);
+    if (err != OK && t.at == 0)
+        unlink(part.data);
+    TRY(err);
     if (rename(part.data, d->path) != 0)
         return fail(error, err_from_errno(errno), errno, "rename '%s'", part.data);
     return OK;

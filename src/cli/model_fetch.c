@@ -125,14 +125,16 @@ static enum err fetch_file(const struct options *o, const struct source *s, cons
                          .md5 = md5 != NULL ? md5 : s->md5,
                          .bytes_max = s->bytes_max};
     fprintf(stderr, "fetching %s\n", url.data);
-    enum err err = download_run(&d, error);
-    if (err == ERR_NET || err == ERR_TIMEOUT || err == ERR_UNAVAILABLE)
-        fprintf(stderr,
-                "smelt: the file could not be fetched; the same command goes on where it stopped. "
-                "Without a network, bring %s (MD5 %s) here and run: smelt model import %s -o DIR; "
-                "or name a mirror with --from URL\n",
-                s->file, d.md5, s->file);
-    return err;
+    return download_run(&d, error);
+}
+
+static void print_way_out(const struct known *k)
+{
+    fprintf(stderr,
+            "smelt: the same command goes on where this one stopped. Without a network, bring %s "
+            "(MD5 %s) and %s here and run: smelt model import %s -o models/%s; or name a mirror "
+            "with --from URL\n",
+            k->weights.file, k->weights.md5, k->labels.file, k->weights.file, k->name);
 }
 
 static void clear_cache(const struct known *k, const char *cache)
@@ -156,9 +158,15 @@ static enum err fetch(const struct options *o, const struct known *k, const char
     TRY(check_md5(o, "labels-md5", error));
     cache_folder(folder, &cache);
     TRY(dir_make(cache.data, error));
+    enum err err = OK;
     if (options_get(o, "labels") == NULL)
-        TRY(fetch_file(o, &k->labels, "labels-md5", cache.data, error));
-    TRY(fetch_file(o, &k->weights, "md5", cache.data, error));
+        err = fetch_file(o, &k->labels, "labels-md5", cache.data, error);
+    if (err == OK)
+        err = fetch_file(o, &k->weights, "md5", cache.data, error);
+    if (err != OK) {
+        rmdir(cache.data); // if nothing has come
+        return err;
+    }
     buf_printf(&weights, "%s/%s", cache.data, k->weights.file);
     struct model_import m = {.file = weights.data,
                              .folder = folder,
@@ -203,6 +211,8 @@ static int fetch_known(const struct options *o, const struct known *k)
     enum err err = fetch(o, k, folder.data, &error);
     if (err != OK)
         fprintf(stderr, "smelt: %s\n", error.msg);
+    if (err == ERR_NET || err == ERR_TIMEOUT || err == ERR_UNAVAILABLE)
+        print_way_out(k);
     return err == OK ? 0 : err == ERR_ARGUMENT ? 2 : 1;
 }
 
