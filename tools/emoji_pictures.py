@@ -431,10 +431,15 @@ def _choose_class(rng, split, index):
     return (OBJECT - 1, OBJECT, EMPTY)[kind - 2]
 
 
+def _begin(split, seed, index):
+    """-> the picture's random numbers, its class"""
+    rng = np.random.default_rng((SPLITS[split], seed, index))
+    return rng, OBJECT - 1 if split == "unseen" else _choose_class(rng, split, index)
+
+
 def class_of(split, seed, index):
     """The class of compose()'s picture, without composing it."""
-    rng = np.random.default_rng((SPLITS[split], seed, index))
-    return OBJECT - 1 if split == "unseen" else _choose_class(rng, split, index)
+    return _begin(split, seed, index)[1]
 
 
 def compose(split, seed, index, sides):
@@ -442,8 +447,7 @@ def compose(split, seed, index, sides):
 
     In the split "unseen" every picture shows an animal of UNSEEN; its class is REST's.
     """
-    rng = np.random.default_rng((SPLITS[split], seed, index))
-    label = OBJECT - 1 if split == "unseen" else _choose_class(rng, split, index)
+    rng, label = _begin(split, seed, index)
     longest = rng.uniform(sides[0] * 1.2, sides[1])
     shortest = max(sides[0], longest * rng.uniform(0.62, 1))
     w, h = (longest, shortest) if rng.random() < 0.6 else (shortest, longest)

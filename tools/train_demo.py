@@ -23,6 +23,8 @@ import sys
 import tempfile
 import time
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy machine: spinning threads starve
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -65,6 +67,8 @@ def _compose_part(task):
 def compose_many(split, seed, total, sides, folder):
     """-> network inputs uint8 (total, SIDE, SIDE, 3), a file in folder mapped; classes (total,)"""
     path = os.path.join(folder, f"{split}-{seed}-{total}")
+    if os.path.exists(path + ".npy"):
+        return np.memmap(path, np.uint8, "r", shape=(total, SIDE, SIDE, 3)), np.load(path + ".npy")
     np.memmap(path, np.uint8, "w+", shape=(total, SIDE, SIDE, 3)).flush()
     tasks = [(path, total, split, seed, sides, i, min(i + 250, total))
              for i in range(0, total, 250)]
@@ -74,6 +78,7 @@ def compose_many(split, seed, total, sides, folder):
             labels += part
             if len(labels) % 10000 == 0:
                 say(f"  {len(labels)} of {total} {split} pictures, {time.time() - began:.0f} s")
+    np.save(path + ".npy", np.array(labels))
     return np.memmap(path, np.uint8, "r", shape=(total, SIDE, SIDE, 3)), np.array(labels)
 
 
@@ -280,7 +285,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pictures", type=int, default=80000, help="training pictures")
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--cache", metavar="DIR",
+                        help="keep composed pictures there (4 GB) and use them again")
     parser.add_argument("--model", default=os.path.join(ROOT, "models", "demo"), metavar="DIR")
     parser.add_argument("--samples-dir", default=os.path.join(ROOT, "samples"), metavar="DIR")
     parser.add_argument("--count", type=int, default=4000, help="pictures to evaluate on")
@@ -301,7 +308,7 @@ def main():
     if not options.evaluate:
         with tempfile.TemporaryDirectory() as scratch:
             data, labels = compose_many("train", options.seed, options.pictures, TRAIN_SIDES,
-                                        scratch)
+                                        options.cache or scratch)
             network = train(options.seed, data, labels, options.epochs)
         write_package(options.model, network)
         write_samples(options.model, options.samples_dir)
