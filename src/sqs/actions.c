@@ -3,6 +3,7 @@
 #include "base/digest.h"
 #include "sqs/call.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,14 +22,21 @@ static action_fn *const table[ACTION_COUNT] = {
     [ACTION_DELETE_MESSAGE_BATCH] = action_delete_message_batch,
     [ACTION_CHANGE_VISIBILITY] = action_change_visibility,
     [ACTION_CHANGE_VISIBILITY_BATCH] = action_change_visibility_batch,
+    [ACTION_TAG] = action_tag,
+    [ACTION_UNTAG] = action_untag,
+    [ACTION_LIST_TAGS] = action_list_tags,
+    [ACTION_ADD_PERMISSION] = action_add_permission,
+    [ACTION_REMOVE_PERMISSION] = action_remove_permission,
+    [ACTION_LIST_SOURCES] = action_list_sources,
+    [ACTION_START_MOVE_TASK] = action_start_move_task,
+    [ACTION_CANCEL_MOVE_TASK] = action_cancel_move_task,
+    [ACTION_LIST_MOVE_TASKS] = action_list_move_tasks,
 };
 
 enum sqs_code sqs_call_run(struct sqs_call *c)
 {
     action_fn *fn = table[c->in.action];
-    if (fn == NULL)
-        return fault(&c->fault, SQS_UNSUPPORTED, "The action %s is not supported yet.",
-                     action_name(c->in.action));
+    CHECK(fn != NULL);
     reply_begin(&c->out, c->json, c->in.action);
     c->fault.code = SQS_OK;
     return fn(c);
@@ -156,6 +164,29 @@ static enum sqs_code set_attributes(struct sqs_call *c, const struct named_list 
     return attributes_check(a, &c->fault);
 }
 
+// Whether a dead-letter queue's RedriveAllowPolicy (checked when it was set) lets this queue use it.
+static bool redrive_allowed(const char *policy, struct span source)
+{
+    json_t *root = policy != NULL ? json_loads(policy, 0, NULL) : NULL;
+    if (root == NULL)
+        return true;
+    const char *permission = json_string_value(json_object_get(root, "redrivePermission"));
+    bool allowed = permission != NULL && strcmp(permission, "allowAll") == 0;
+    if (permission != NULL && strcmp(permission, "byQueue") == 0) {
+        const json_t *arns = json_object_get(root, "sourceQueueArns"), *arn;
+        size_t i;
+        json_array_foreach(arns, i, arn)
+        {
+            struct span name;
+            allowed = allowed || (json_is_string(arn) &&
+                                  arn_queue_name(span_from(json_string_value(arn)), &name) &&
+                                  span_equal(name, source));
+        }
+    }
+    json_decref(root);
+    return allowed;
+}
+
 // The dead-letter queue named must be there, of the same type, and another queue.
 static enum sqs_code check_dead_letter_queue(struct sqs_call *c, const struct queue_attributes *a,
                                              struct span own_name)
@@ -171,6 +202,10 @@ static enum sqs_code check_dead_letter_queue(struct sqs_call *c, const struct qu
     if (target == NULL)
         return SQS_OK;
     queue_info(c->queues, target, &info);
+    if (!redrive_allowed(info.attributes->redrive_allow, own_name))
+        return fault_value(&c->fault, value, "RedrivePolicy",
+                           "The RedriveAllowPolicy of the dead-letter queue does not allow this "
+                           "source queue.");
     if (info.attributes->fifo != a->fifo)
         return fault_value(&c->fault, value, "RedrivePolicy",
                            a->fifo ? "Dead-letter queue must be same type of queue as the source. "
@@ -206,16 +241,13 @@ static enum sqs_code existing_queue(struct sqs_call *c, struct queue *q)
     return code;
 }
 
-static enum sqs_code make_tags(struct sqs_call *c, struct tag **tags, size_t *count)
+enum sqs_code call_make_tags(struct sqs_call *c, const struct named_list *given, struct tag **tags,
+                             size_t *count)
 {
-    const struct named_list *given = &c->in.tags;
     *count = 0;
-    if (given->count > QUEUE_TAGS_MAX)
-        return fault(&c->fault, SQS_INVALID_PARAMETER, "Too many tags added for queue: %zu, the "
-                     "limit is %d.", given->count, QUEUE_TAGS_MAX);
     for (size_t i = 0; i < given->count; i++) {
         struct span key = given->items[i].name, value = given->items[i].value;
-        if (key.len == 0 || key.len > 512 || value.len > 1024 ||
+        if (key.len == 0 || key.len > TAG_KEY_BYTES_MAX || value.len > TAG_VALUE_BYTES_MAX ||
             memchr(key.data, '\0', key.len) != NULL ||
             (value.len > 0 && memchr(value.data, '\0', value.len) != NULL))
             return fault(&c->fault, SQS_INVALID_PARAMETER,
@@ -245,7 +277,11 @@ static enum sqs_code new_queue(struct sqs_call *c, bool fifo)
     if (code == SQS_OK)
         code = check_dead_letter_queue(c, &a, c->in.queue_name);
     if (code == SQS_OK)
-        code = make_tags(c, &tags, &tag_count);
+        code = call_make_tags(c, &c->in.tags, &tags, &tag_count);
+    if (code == SQS_OK && tag_count > QUEUE_TAGS_MAX)
+        code = fault(&c->fault, SQS_INVALID_PARAMETER,
+                     "Too many tags added for queue: %zu, the limit is %d.", tag_count,
+                     QUEUE_TAGS_MAX);
     if (code == SQS_OK)
         code = queue_create(c->queues, c->now_ms, c->in.queue_name, &a, tags, tag_count, &c->queue,
                             &wait_for, &c->fault);
@@ -254,11 +290,7 @@ static enum sqs_code new_queue(struct sqs_call *c, bool fifo)
         return SQS_OK;
     }
     attributes_release(&a);
-    for (size_t i = 0; i < tag_count; i++) {
-        free(tags[i].key);
-        free(tags[i].value);
-    }
-    free(tags);
+    tags_free(tags, tag_count);
     return code;
 }
 
@@ -339,29 +371,35 @@ enum { LIST_PAGE_MAX = 1000 };
 
 struct listing {
     struct sqs_call *c;
+    const char *list_name;
+    bool (*wanted)(void *ctx, const struct queue_info *info);
+    void *ctx;
     size_t max, count;
     struct span after; // names up to this one were on earlier pages
     bool more;
     char last[QUEUE_NAME_MAX + 1];
 };
 
+static bool is_after(const char *name, struct span after)
+{
+    size_t len = strlen(name), common = len < after.len ? len : after.len;
+    int order = common > 0 ? memcmp(name, after.data, common) : 0;
+    return order > 0 || (order == 0 && len > after.len);
+}
+
 static bool list_one(void *ctx, struct queue *q)
 {
     struct listing *l = ctx;
     struct queue_info info;
     queue_info(l->c->queues, q, &info);
-    if (l->after.len > 0) {
-        size_t len = strlen(info.name), common = len < l->after.len ? len : l->after.len;
-        int order = memcmp(info.name, l->after.data, common);
-        if (order < 0 || (order == 0 && len <= l->after.len))
-            return true;
-    }
+    if (!is_after(info.name, l->after) || (l->wanted != NULL && !l->wanted(l->ctx, &info)))
+        return true;
     if (l->count == l->max) {
         l->more = true;
         return false;
     }
     if (l->count++ == 0)
-        reply_list_begin(&l->c->out, "QueueUrls");
+        reply_list_begin(&l->c->out, l->list_name);
     AUTO_BUF struct buf url = {0};
     call_queue_url(l->c, info.name, &url);
     reply_item_text(&l->c->out, "QueueUrl", buf_view(&url));
@@ -369,12 +407,13 @@ static bool list_one(void *ctx, struct queue *q)
     return true;
 }
 
-enum sqs_code action_list_queues(struct sqs_call *c)
+enum sqs_code call_page(struct sqs_call *c, const char *list_name,
+                        bool (*wanted)(void *ctx, const struct queue_info *info), void *ctx,
+                        bool always)
 {
-    struct listing l = {.c = c, .max = LIST_PAGE_MAX};
+    struct listing l = {
+        .c = c, .list_name = list_name, .wanted = wanted, .ctx = ctx, .max = LIST_PAGE_MAX};
     AUTO_BUF struct buf after = {0}, token = {0};
-    if (!c->json && c->path_queue.len > 0)
-        return not_on_a_queue(c);
     if (c->in.max_results.given) {
         if (c->in.max_results.value < 1 || c->in.max_results.value > LIST_PAGE_MAX)
             return fault(&c->fault, SQS_INVALID_PARAMETER,
@@ -389,13 +428,22 @@ enum sqs_code action_list_queues(struct sqs_call *c)
         l.after = buf_view(&after);
     }
     queues_each(c->queues, c->in.prefix, list_one, &l);
-    if (l.count > 0)
+    if (l.count == 0 && always)
+        reply_list_begin(&c->out, list_name);
+    if (l.count > 0 || always)
         reply_list_end(&c->out);
     if (l.more && c->in.max_results.given) {
         base64_encode(span_from(l.last), &token);
         reply_text(&c->out, "NextToken", buf_view(&token));
     }
     return SQS_OK;
+}
+
+enum sqs_code action_list_queues(struct sqs_call *c)
+{
+    if (!c->json && c->path_queue.len > 0)
+        return not_on_a_queue(c);
+    return call_page(c, "QueueUrls", NULL, NULL, false);
 }
 
 // --- GetQueueAttributes, SetQueueAttributes ---
@@ -484,25 +532,30 @@ enum sqs_code action_get_attributes(struct sqs_call *c)
     return SQS_OK;
 }
 
-enum sqs_code action_set_attributes(struct sqs_call *c)
+enum sqs_code call_set_attributes(struct sqs_call *c, const struct named_list *given)
 {
     struct queue_info info;
     struct queue_attributes a;
     uint64_t wait_for = 0;
-    enum sqs_code code = call_queue(c);
-    if (code != SQS_OK)
-        return code;
-    if (c->in.attributes.count == 0)
-        return fault_missing(&c->fault, c->json ? "Attributes" : "Attribute.Name");
     queue_info(c->queues, c->queue, &info);
     attributes_copy(&a, info.attributes);
-    code = set_attributes(c, &c->in.attributes, &a, false);
+    enum sqs_code code = set_attributes(c, given, &a, false);
     if (code == SQS_OK)
-        code = check_dead_letter_queue(c, &a, (struct span){0});
+        code = check_dead_letter_queue(c, &a, span_from(info.name));
     if (code == SQS_OK)
         code = queue_set_attributes(c->queues, c->queue, c->now_ms, &a, &wait_for, &c->fault);
     if (code != SQS_OK)
         attributes_release(&a);
     call_wait_for(c, wait_for);
     return code;
+}
+
+enum sqs_code action_set_attributes(struct sqs_call *c)
+{
+    enum sqs_code code = call_queue(c);
+    if (code != SQS_OK)
+        return code;
+    if (c->in.attributes.count == 0)
+        return fault_missing(&c->fault, c->json ? "Attributes" : "Attribute.Name");
+    return call_set_attributes(c, &c->in.attributes);
 }

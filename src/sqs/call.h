@@ -47,7 +47,17 @@ void call_queue_url(struct sqs_call *c, const char *name, struct buf *out);
 void call_queue_arn(struct sqs_call *c, const char *name, struct buf *out);
 
 typedef enum sqs_code action_fn(struct sqs_call *c);
+enum sqs_code call_set_attributes(struct sqs_call *c, const struct named_list *given);
+enum sqs_code call_make_tags(struct sqs_call *c, const struct named_list *given, struct tag **tags,
+                             size_t *count); // checked copies
+enum sqs_code call_page(struct sqs_call *c, const char *list_name,
+                        bool (*wanted)(void *ctx, const struct queue_info *info), void *ctx,
+                        bool always); // a page of queue URLs; always: also an empty list
+
 action_fn action_create_queue, action_delete_queue, action_get_url, action_list_queues,
     action_get_attributes, action_set_attributes, action_purge;
 action_fn action_send, action_send_batch, action_receive, action_delete_message,
     action_delete_message_batch, action_change_visibility, action_change_visibility_batch;
+action_fn action_tag, action_untag, action_list_tags, action_add_permission,
+    action_remove_permission, action_list_sources;
+action_fn action_start_move_task, action_cancel_move_task, action_list_move_tasks;

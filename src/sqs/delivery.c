@@ -1,5 +1,6 @@
 // Messages: sent, received, hidden, deleted, dead-lettered, expired; and who waits for them.
 #include "sqs/fifo.h"
+#include "sqs/move_task.h"
 
 #include "base/check.h"
 
@@ -635,12 +636,13 @@ bool queues_tick(struct queues *qs, int64_t now_ms)
         message_unplace(qs, id);
         message_place(qs, id, was_delayed ? READY : place_back(m));
     }
-    return false;
+    return tasks_run(qs, now_ms);
 }
 
 int64_t queues_next_deadline_ms(const struct queues *qs)
 {
-    return qs->heap_len > 0 ? qs->heap[0].at_ms : INT64_MAX;
+    int64_t task_ms = tasks_next_ms(qs), first_ms = qs->heap_len > 0 ? qs->heap[0].at_ms : INT64_MAX;
+    return task_ms < first_ms ? task_ms : first_ms;
 }
 
 // --- waiters ---

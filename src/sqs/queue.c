@@ -1,5 +1,6 @@
 // Queues: opening the store, the registry by name, and the record of each queue.
 #include "sqs/fifo.h"
+#include "sqs/move_task.h"
 
 #include "base/check.h"
 #include "base/digest.h"
@@ -102,6 +103,7 @@ void queues_close(struct queues *qs)
 {
     if (qs == NULL)
         return;
+    qs->closing = true;
     journal_close(qs->journal);
     for (uint32_t i = 0; i < qs->queue_slots; i++)
         if (qs->queues[i] != NULL)
@@ -235,7 +237,7 @@ void queue_name_clear(struct queues *qs, struct queue *q)
         }
 }
 
-static void tags_free(struct tag *tags, size_t count)
+void tags_free(struct tag *tags, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(tags[i].key);
@@ -257,6 +259,7 @@ void queue_free(struct queues *qs, struct queue *q)
     attributes_release(&q->attributes);
     tags_free(q->tags, q->tag_count);
     attempts_release(q);
+    tasks_release(qs, q);
     free(q);
 }
 
@@ -522,6 +525,7 @@ enum sqs_code queue_delete(struct queues *qs, struct queue *q, int64_t now_ms, u
     queue_name_clear(qs, q);
     queue_drop_messages(qs, q);
     dedup_forget(qs, q->slot);
+    tasks_release(qs, q);
     deadline_cancel(qs, DEADLINE_QUEUE + q->slot);
     queue_forget_if_unused(qs, q);
     return SQS_OK;

@@ -16,7 +16,13 @@
 struct queues;
 struct queue;
 
-enum { MESSAGE_ID_BYTES = 16, BOOT_ID_BYTES = 16, QUEUE_TAGS_MAX = 50 };
+enum {
+    MESSAGE_ID_BYTES = 16,
+    BOOT_ID_BYTES = 16,
+    QUEUE_TAGS_MAX = 50,
+    TAG_KEY_BYTES_MAX = 512,    // 128 characters
+    TAG_VALUE_BYTES_MAX = 1024, // 256 characters
+};
 
 struct queues_config {
     const char *dir;             // exists, ours alone
@@ -52,6 +58,8 @@ bool queues_compact(struct queues *qs);
 struct tag { // both terminated, owned
     char *key, *value;
 };
+
+void tags_free(struct tag *tags, size_t count);
 
 struct queue_info {
     const char *name;

@@ -122,6 +122,9 @@ struct queues {
     struct mlist pending; // by id
     struct queue *ready;  // queues to look at in queues_wake
 
+    struct move_task *running; // tasks
+
+    bool closing;
     bool compacting;
     uint16_t victim;
     uint32_t victim_at;

@@ -1,5 +1,6 @@
 // From records to state: recovery, and compaction, which asks of each record whether it still matters.
 #include "sqs/fifo.h"
+#include "sqs/move_task.h"
 
 #include "base/check.h"
 
@@ -158,7 +159,7 @@ static void replay_dedup(struct queues *qs, const struct journal_record *record,
                           .expires_ms = fixed->sent_ms + DEDUP_MS,
                           .queue = q->slot,
                           .segment = record->place.segment};
-    if (id.len == 0 || fixed->id != 0)
+    if (id.len == 0 || fixed->id != 0 || q->gone)
         return;
     dedup_expire(qs, fixed->sent_ms); // it is that late already
     memcpy(entry.message_id, fixed->message_id, MESSAGE_ID_BYTES);
@@ -269,6 +270,17 @@ static enum err replay_purge(struct queues *qs, const struct journal_record *rec
     return OK;
 }
 
+static enum err replay_task(struct queues *qs, const struct journal_record *record,
+                            struct error *error)
+{
+    struct stored_task fixed;
+    struct span rest = record->payload;
+    struct queue *q;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(queue_meet(qs, fixed.queue, &q, error));
+    return q->gone ? OK : task_replay(qs, q, record, error);
+}
+
 static enum err replay_boot(struct queues *qs, const struct journal_record *record,
                             struct error *error)
 {
@@ -300,6 +312,8 @@ enum err queues_replay(void *ctx, const struct journal_record *record, struct er
         return replay_purge(qs, record, error);
     case STORED_DEDUP:
         return replay_dedup_record(qs, record, error);
+    case STORED_TASK:
+        return replay_task(qs, record, error);
     default:
         return fail(error, ERR_UNSUPPORTED, 0,
                     "the record has type %u, unknown to this smelt: use a newer one", record->type);
@@ -411,6 +425,7 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
     settle_index(qs);
     qs->replaying = false;
     dedup_expire(qs, now_ms);
+    tasks_settle(qs, now_ms);
     for (uint32_t i = 0; i < qs->queue_slots; i++) {
         struct queue *q = qs->queues[i];
         if (q == NULL)
@@ -420,6 +435,7 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
                         "the journal in '%s' has messages of queue %llu, but no record of that queue",
                         qs->config.dir, (unsigned long long)q->id);
         if (!q->known) { // deleted, and its record went with the last thing that it was needed for
+            dedup_forget(qs, q->slot);
             queue_free(qs, q);
             continue;
         }
@@ -565,6 +581,16 @@ static enum err move_queue(struct queues *qs, const struct journal_record *recor
     return OK;
 }
 
+static enum err move_task_record(struct queues *qs, const struct journal_record *record,
+                                 struct error *error)
+{
+    struct stored_task fixed;
+    struct span rest = record->payload;
+    TRY(take(&rest, &fixed, sizeof fixed, error));
+    struct queue *q = queue_by_id(qs, fixed.queue);
+    return q != NULL ? task_move_record(qs, q, record, error) : OK;
+}
+
 static enum err move_boot(struct queues *qs, const struct journal_record *record,
                           struct error *error)
 {
@@ -595,6 +621,8 @@ static enum err move_record(void *ctx, const struct journal_record *record, stru
         return move_delete(qs, record, error);
     case STORED_DEDUP:
         return move_dedup_record(qs, record, error);
+    case STORED_TASK:
+        return move_task_record(qs, record, error);
     default: // a purge: its segment is chosen only when nothing older is left
         return OK;
     }

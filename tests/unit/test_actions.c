@@ -376,6 +376,223 @@ START_TEST(listing_in_pages)
 }
 END_TEST
 
+START_TEST(tags)
+{
+    start();
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\",\"tags\":{\"k\":\"v\"}}");
+    json_call(ACTION_TAG, "{\"QueueUrl\":\"a\",\"Tags\":{\"k\":\"w\",\"K\":\"\"}}");
+    ck_assert_str_eq(json_call(ACTION_LIST_TAGS, "{\"QueueUrl\":\"a\"}"),
+                     "{\"Tags\":{\"k\":\"w\",\"K\":\"\"}}");
+    must_say(query_call("Action=ListQueueTags&QueueUrl=a"),
+             "<Tag><Key>k</Key><Value>w</Value></Tag><Tag><Key>K</Key><Value></Value></Tag>");
+    json_call(ACTION_UNTAG, "{\"QueueUrl\":\"a\",\"TagKeys\":[\"k\",\"K\",\"none\"]}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    ck_assert_str_eq(json_call(ACTION_LIST_TAGS, "{\"QueueUrl\":\"a\"}"), "{}");
+    stop();
+}
+END_TEST
+
+START_TEST(permissions)
+{
+    start();
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\"}");
+    ck_assert_str_eq(json_call(ACTION_ADD_PERMISSION,
+                               "{\"QueueUrl\":\"a\",\"Label\":\"one\",\"AWSAccountIds\":[\"111122223333\"],"
+                               "\"Actions\":[\"SendMessage\"]}"),
+                     "");
+    query_call("Action=AddPermission&QueueUrl=a&Label=two&AWSAccountId.1=111122223333&"
+               "AWSAccountId.2=444455556666&ActionName.1=SendMessage&ActionName.2=ReceiveMessage");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    char policy[1000];
+    const char *reply =
+        json_call(ACTION_GET_ATTRIBUTES, "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"Policy\"]}");
+    json_t *root = json_loads(reply, 0, NULL);
+    snprintf(policy, sizeof policy, "%s",
+             json_string_value(json_object_get(json_object_get(root, "Attributes"), "Policy")));
+    json_decref(root);
+    ck_assert_str_eq(policy,
+                     "{\"Version\":\"2008-10-17\",\"Id\":\"arn:aws:sqs:eu-west-1:000000000000:a/"
+                     "SQSDefaultPolicy\",\"Statement\":[{\"Sid\":\"one\",\"Effect\":\"Allow\","
+                     "\"Principal\":{\"AWS\":\"arn:aws:iam::111122223333:root\"},\"Action\":"
+                     "\"SQS:SendMessage\",\"Resource\":\"arn:aws:sqs:eu-west-1:000000000000:a\"},"
+                     "{\"Sid\":\"two\",\"Effect\":\"Allow\",\"Principal\":{\"AWS\":["
+                     "\"arn:aws:iam::111122223333:root\",\"arn:aws:iam::444455556666:root\"]},"
+                     "\"Action\":[\"SQS:SendMessage\",\"SQS:ReceiveMessage\"],\"Resource\":"
+                     "\"arn:aws:sqs:eu-west-1:000000000000:a\"}]}");
+    json_fault(ACTION_ADD_PERMISSION,
+               "{\"QueueUrl\":\"a\",\"Label\":\"one\",\"AWSAccountIds\":[\"111122223333\"],"
+               "\"Actions\":[\"SendMessage\"]}",
+               SQS_INVALID_PARAMETER,
+               "Value one for parameter Label is invalid. Reason: Already exists.");
+    json_fault(ACTION_ADD_PERMISSION,
+               "{\"QueueUrl\":\"a\",\"Label\":\"x\",\"AWSAccountIds\":[\"111122223333\"],"
+               "\"Actions\":[\"Foo\"]}",
+               SQS_INVALID_PARAMETER,
+               "Value SQS:Foo for parameter ActionName is invalid. Reason: Please refer to the "
+               "appropriate WSDL for a list of valid actions. ");
+    json_call(ACTION_REMOVE_PERMISSION, "{\"QueueUrl\":\"a\",\"Label\":\"one\"}");
+    json_call(ACTION_REMOVE_PERMISSION, "{\"QueueUrl\":\"a\",\"Label\":\"two\"}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    ck_assert_str_eq(
+        json_call(ACTION_GET_ATTRIBUTES, "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"Policy\"]}"),
+        "{}");
+    json_fault(ACTION_REMOVE_PERMISSION, "{\"QueueUrl\":\"a\",\"Label\":\"one\"}",
+               SQS_INVALID_PARAMETER,
+               "Value one for parameter Label is invalid. Reason: can't find label.");
+    stop();
+}
+END_TEST
+
+#define ARN(name) "arn:aws:sqs:eu-west-1:000000000000:" name
+
+static void make_dead_letters(int count)
+{
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"dead\"}");
+    json_call(ACTION_CREATE_QUEUE,
+              "{\"QueueName\":\"jobs\",\"Attributes\":{\"VisibilityTimeout\":\"0\",\"RedrivePolicy\":"
+              "\"{\\\"deadLetterTargetArn\\\":\\\"" ARN("dead") "\\\",\\\"maxReceiveCount\\\":1}\"}}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    for (int i = 0; i < count; i++)
+        json_call(ACTION_SEND, "{\"QueueUrl\":\"jobs\",\"MessageBody\":\"x\"}");
+    for (int i = 0; i < 2 * count; i++)
+        json_call(ACTION_RECEIVE, "{\"QueueUrl\":\"jobs\"}");
+    ck_assert_uint_eq(rig_info(&r, queue_find(r.queues, SPAN("dead"))).visible, (uint64_t)count);
+}
+
+static uint64_t visible(const char *name)
+{
+    return rig_info(&r, queue_find(r.queues, span_from(name))).visible;
+}
+
+START_TEST(move_tasks)
+{
+    start();
+    make_dead_letters(25);
+    ck_assert_str_eq(json_call(ACTION_LIST_SOURCES, "{\"QueueUrl\":\"dead\"}"),
+                     "{\"queueUrls\":[\"http://queue.example:1234/000000000000/jobs\"]}");
+    ck_assert_str_eq(json_call(ACTION_LIST_SOURCES, "{\"QueueUrl\":\"jobs\"}"), "{\"queueUrls\":[]}");
+    json_fault(ACTION_START_MOVE_TASK, "{\"SourceArn\":\"" ARN("jobs") "\"}", SQS_INVALID_PARAMETER,
+               "Source queue must be configured as a Dead Letter Queue.");
+    json_fault(ACTION_START_MOVE_TASK, "{\"SourceArn\":\"" ARN("none") "\"}", SQS_RESOURCE_NOT_FOUND,
+               "The resource that you specified for the SourceArn parameter doesn't exist.");
+    json_fault(ACTION_START_MOVE_TASK, "{\"SourceArn\":\"x\"}", SQS_INVALID_PARAMETER,
+               "You must use this format to specify the SourceArn: "
+               "arn:<partition>:<service>:<region>:<account-id>:<resource-id>");
+    // at a rate, and over a restart
+    json_call(ACTION_START_MOVE_TASK,
+              "{\"SourceArn\":\"" ARN("dead") "\",\"MaxNumberOfMessagesPerSecond\":10}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    json_fault(ACTION_START_MOVE_TASK, "{\"SourceArn\":\"" ARN("dead") "\"}", SQS_INVALID_PARAMETER,
+               "There is already a task running. Only one active task is allowed for a source queue "
+               "arn at a given time.");
+    rig_advance(&r, 1000);
+    ck_assert_uint_ge(visible("jobs"), 9);
+    ck_assert_uint_le(visible("jobs"), 12);
+    rig_turn(&r);
+    rig_close(&r);
+    ck_assert_int_eq(rig_open(&r), OK);
+    for (int i = 0; i < 30; i++)
+        rig_advance(&r, 100);
+    rig_turn(&r);
+    ck_assert_uint_eq(visible("dead"), 0);
+    ck_assert_uint_eq(visible("jobs"), 25);
+    const char *reply = json_call(ACTION_LIST_MOVE_TASKS, "{\"SourceArn\":\"" ARN("dead") "\"}");
+    must_say(reply, "\"Status\":\"COMPLETED\"");
+    must_say(reply, "\"ApproximateNumberOfMessagesToMove\":25");
+    ck_assert_ptr_null(strstr(reply, "TaskHandle"));
+    reply = json_call(ACTION_RECEIVE,
+                      "{\"QueueUrl\":\"jobs\",\"MessageSystemAttributeNames\":[\"All\"]}");
+    must_say(reply, "\"ApproximateReceiveCount\":\"1\"");
+    ck_assert_ptr_null(strstr(reply, "DeadLetterQueueSourceArn"));
+    stop();
+}
+END_TEST
+
+START_TEST(move_task_cancelled_and_failed)
+{
+    start();
+    make_dead_letters(5);
+    char body[600];
+    snprintf(body, sizeof body, "{\"TaskHandle\":\"%s\"}",
+             string_of(json_call(ACTION_START_MOVE_TASK, "{\"SourceArn\":\"" ARN("dead")
+                                 "\",\"MaxNumberOfMessagesPerSecond\":1}"),
+                       "TaskHandle"));
+    must_say(json_call(ACTION_CANCEL_MOVE_TASK, body), "\"ApproximateNumberOfMessagesMoved\":");
+    json_fault(ACTION_CANCEL_MOVE_TASK, body, SQS_RESOURCE_NOT_FOUND, "Task does not exist.");
+    json_fault(ACTION_CANCEL_MOVE_TASK, "{\"TaskHandle\":\"foo\"}", SQS_INVALID_PARAMETER,
+               "Value for parameter TaskHandle is invalid.");
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"other\"}");
+    json_call(ACTION_START_MOVE_TASK, "{\"SourceArn\":\"" ARN("dead") "\",\"DestinationArn\":\"" ARN(
+                                          "other") "\",\"MaxNumberOfMessagesPerSecond\":1}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    json_call(ACTION_DELETE_QUEUE, "{\"QueueUrl\":\"other\"}");
+    rig_advance(&r, 2000);
+    const char *reply = query_call("Action=ListMessageMoveTasks&MaxResults=10&SourceArn=" ARN("dead"));
+    must_say(reply, "<ListMessageMoveTasksResultEntry><Status>FAILED</Status>");
+    must_say(reply, "<FailureReason>AWS.SimpleQueueService.NonExistentQueue</FailureReason>");
+    must_say(reply, "<Status>CANCELLED</Status>");
+    stop();
+}
+END_TEST
+
+START_TEST(fifo_over_the_protocol)
+{
+    start();
+    json_fault(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\",\"Attributes\":{\"FifoQueue\":\"true\"}}",
+               SQS_INVALID_PARAMETER,
+               "The name of a FIFO queue can only include alphanumeric characters, hyphens, or "
+               "underscores, must end with .fifo suffix and be 1 to 80 in length");
+    json_call(ACTION_CREATE_QUEUE,
+              "{\"QueueName\":\"a.fifo\",\"Attributes\":{\"FifoQueue\":\"True\"}}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    const char *reply =
+        json_call(ACTION_GET_ATTRIBUTES, "{\"QueueUrl\":\"a.fifo\",\"AttributeNames\":[\"All\"]}");
+    json_t *root = json_loads(reply, 0, NULL);
+    ck_assert_uint_eq(json_object_size(json_object_get(root, "Attributes")), 16);
+    json_decref(root);
+    must_say(reply, "\"FifoQueue\":\"true\"");
+    json_fault(ACTION_SEND, "{\"QueueUrl\":\"a.fifo\",\"MessageBody\":\"x\"}", SQS_MISSING_PARAMETER,
+               "The request must contain the parameter MessageGroupId.");
+    json_fault(ACTION_SEND, "{\"QueueUrl\":\"a.fifo\",\"MessageBody\":\"x\",\"MessageGroupId\":\"g\"}",
+               SQS_INVALID_PARAMETER,
+               "The queue should either have ContentBasedDeduplication enabled or "
+               "MessageDeduplicationId provided explicitly");
+    json_fault(ACTION_SEND,
+               "{\"QueueUrl\":\"a.fifo\",\"MessageBody\":\"x\",\"MessageGroupId\":\"g\","
+               "\"MessageDeduplicationId\":\"d\",\"DelaySeconds\":2}",
+               SQS_INVALID_PARAMETER,
+               "Value 2 for parameter DelaySeconds is invalid. Reason: The request include parameter "
+               "that is not valid for this queue type.");
+    json_fault(ACTION_SEND_BATCH,
+               "{\"QueueUrl\":\"a.fifo\",\"Entries\":[{\"Id\":\"1\",\"MessageBody\":\"x\"}]}",
+               SQS_INVALID_PARAMETER, "The request must contain the parameter MessageGroupId.");
+    const char *send = "{\"QueueUrl\":\"a.fifo\",\"MessageBody\":\"x\",\"MessageGroupId\":\"g\","
+                       "\"MessageDeduplicationId\":\"d\"}";
+    char id[100], sequence[100];
+    reply = json_call(ACTION_SEND, send);
+    snprintf(id, sizeof id, "%.99s", string_of(reply, "MessageId"));
+    snprintf(sequence, sizeof sequence, "%.99s", string_of(reply, "SequenceNumber"));
+    ck_assert_uint_eq(strlen(sequence), 20);
+    reply = json_call(ACTION_SEND, send);
+    ck_assert_str_eq(string_of(reply, "MessageId"), id);
+    reply = json_call(ACTION_RECEIVE, "{\"QueueUrl\":\"a.fifo\",\"MaxNumberOfMessages\":10,"
+                                      "\"MessageSystemAttributeNames\":[\"All\"]}");
+    must_say(reply, "\"MessageGroupId\":\"g\",\"MessageDeduplicationId\":\"d\",\"SequenceNumber\":\"");
+    must_say(reply, sequence);
+    json_fault(ACTION_SET_ATTRIBUTES, "{\"QueueUrl\":\"a.fifo\",\"Attributes\":{\"FifoQueue\":\"false\"}}",
+               SQS_INVALID_ATTRIBUTE_VALUE,
+               "Invalid value for the parameter FifoQueue. Reason: Modifying queue type is not "
+               "supported.");
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"s\"}");
+    json_fault(ACTION_SEND,
+               "{\"QueueUrl\":\"s\",\"MessageBody\":\"x\",\"MessageDeduplicationId\":\"d\"}",
+               SQS_INVALID_PARAMETER,
+               "Value d for parameter MessageDeduplicationId is invalid. Reason: The request includes a "
+               "parameter that is not valid for this queue type.");
+    stop();
+}
+END_TEST
+
 START_TEST(malformed_json)
 {
     static const char *const bad[] = {
@@ -406,4 +623,5 @@ END_TEST
 
 SUITE_MAIN("actions", queue_in_json, creating_again, send_and_receive_in_json,
            md5_of_the_attributes_that_are_returned, query_protocol, query_batches_and_old_lists,
-           exact_texts_of_faults, batch_limits, zero_is_not_absent, listing_in_pages, malformed_json)
+           exact_texts_of_faults, batch_limits, zero_is_not_absent, listing_in_pages, tags, permissions, move_tasks,
+           move_task_cancelled_and_failed, fifo_over_the_protocol, malformed_json)

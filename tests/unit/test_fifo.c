@@ -36,11 +36,11 @@ static void send_all(struct queue *q, const char *const *bodies)
 
 static void receive_is(struct queue *q, size_t max, int visibility_s, const char *expected)
 {
-    char all[200] = "";
+    AUTO_BUF struct buf all = {0};
     size_t count = rig_receive(&r, q, max, visibility_s, got);
     for (size_t i = 0; i < count; i++)
-        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i > 0 ? " " : "", got[i].body);
-    ck_assert_str_eq(all, expected);
+        buf_printf(&all, "%s%s", i > 0 ? " " : "", got[i].body);
+    ck_assert_str_eq(buf_view(&all).data, expected);
 }
 
 START_TEST(one_group_first_then_others)
