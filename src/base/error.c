@@ -19,7 +19,9 @@ enum err fail(struct error *error, enum err code, int sys, const char *fmt, ...)
     if (sys != 0) {
         char reason[128];
         const char *why = strerror_r(sys, reason, sizeof reason);
-        snprintf(error->msg, sizeof error->msg, "%.370s: %.120s", text, why);
+        const char *advice =
+            sys == ENOSPC || sys == EDQUOT ? "; make room on this disk or use another" : "";
+        snprintf(error->msg, sizeof error->msg, "%.370s: %.75s%s", text, why, advice);
     } else {
         memcpy(error->msg, text, sizeof text);
     }

@@ -38,7 +38,8 @@ struct error {
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
 // Fills *error (if not NULL) and returns code, so that `return fail(...)` reads well.
-// When sys is not 0 its text is appended as ": No space left on device".
+// When sys is not 0 its text is appended as ": No such file or directory"; behind "No space left on
+// device" also stands what to do.
 enum err fail(struct error *error, enum err code, int sys, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 // Puts "context: " in front of the message of an error that is passed up. Returns error->code.

@@ -117,7 +117,7 @@ static enum err dir_failed(struct error *error, int sys, const char *what, const
         advice = "; choose another directory, or give this one to the user who starts smelt (chown)";
         break;
     case ERR_FULL:
-        advice = "; make room on this disk or choose a directory on another";
+        advice = "; make room on this disk or use another";
         break;
     case ERR_NOT_FOUND:
         advice = "; choose another directory";

@@ -36,9 +36,9 @@ static void on_sent(void *ctx, const struct aws_result *r, const char *message_i
     }
     if (r->err == ERR_NOT_FOUND)
         setup_begin(g); // the queue was deleted
-    // refused for sure: the picture goes too. After a time-out the message may be there: it stays
-    if (!v->idempotent &&
-        (r->err == ERR_NOT_FOUND || r->err == ERR_DENIED || r->err == ERR_ARGUMENT))
+    // Refused by an answer (a queue on a full disk, say): the picture goes too. Without an answer the
+    // message may be there: it stays.
+    if (!v->idempotent && r->status >= 400)
         s3_delete(g->s3, JOB_BUCKET, arena_printf(&v->request->arena, JOB_INBOX_PREFIX "%s", v->id),
                   on_discarded, NULL);
     visit_answer_unavailable(v, "cannot queue the job", r);
