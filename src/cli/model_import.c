@@ -148,10 +148,12 @@ static void write_json(const struct model_import *m, const char *name,
                "  \"input\": {\n    \"width\": %d,\n    \"height\": %d,\n"
                "    \"layout\": \"nchw\",\n    \"color\": \"rgb\",\n    \"resize\": \"%s\",\n"
                "    \"filter\": \"%s\",\n    \"orient\": %s,\n"
+               "    \"rgb\": \"%s\",\n    \"scale\": \"divide_first\",\n"
                "    \"mean\": [127.5, 127.5, 127.5],\n    \"std\": [127.5, 127.5, 127.5]\n  },\n"
                "  \"output\": { \"kind\": \"probabilities\", \"top_k\": 5 }",
                xception_standard.side, xception_standard.side, keras ? "stretch" : m->resize,
-               keras ? "nearest" : "bilinear", keras ? "false" : "true");
+               keras ? "nearest" : "bilinear", keras ? "false" : "true",
+               keras ? "pillow" : "over_white");
     if (imagenet)
         buf_add_text(out, ",\n  \"groups\": { \"dog\": [\"151-268\"] },\n"
                           "  \"group_threshold\": 0.5");

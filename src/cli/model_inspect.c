@@ -17,14 +17,10 @@ static void print_shape(const char *what, const struct engine_shape *s)
 static void print_preprocess(const struct preprocess *p)
 {
     static const char *const layouts[] = {[IMAGE_NCHW] = "nchw", [IMAGE_NHWC] = "nhwc"};
-    static const char *const resizes[] = {[IMAGE_STRETCH] = "stretch",
-                                          [IMAGE_CENTER_CROP] = "center_crop",
-                                          [IMAGE_LETTERBOX] = "letterbox"};
-    static const char *const filters[] = {
-        [IMAGE_BILINEAR] = "bilinear", [IMAGE_NEAREST] = "nearest"};
-    printf("%-13s %d x %d %s %s, %s, %s%s\n", "pictures", p->width, p->height, layouts[p->layout],
-           p->bgr ? "bgr" : "rgb", resizes[p->resize], filters[p->filter],
-           p->orient ? ", oriented" : "");
+    AUTO_BUF struct buf way = {0};
+    preprocess_describe(p, &way);
+    printf("%-13s %d x %d %s %s, %s\n", "pictures", p->width, p->height, layouts[p->layout],
+           p->bgr ? "bgr" : "rgb", way.data);
     printf("%-13s (%g, %g, %g) / (%g, %g, %g)\n", "mean / std", (double)p->mean[0],
            (double)p->mean[1], (double)p->mean[2], (double)p->std[0], (double)p->std[1],
            (double)p->std[2]);

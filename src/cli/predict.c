@@ -47,7 +47,10 @@ static void json_begin(const struct predictor *p, const char *file, struct buf *
     json_escape(name, line);
     buf_add_text(line, ",\"model\":");
     json_escape(span_from(predictor_package(p)->name), line);
-    buf_printf(line, ",\"model_sha256\":\"%s\"", predictor_package(p)->sha256);
+    buf_printf(line, ",\"model_sha256\":\"%s\",\"precision\":\"%s\",\"preprocessing\":\"",
+               predictor_package(p)->sha256, predictor_precision(p));
+    preprocess_describe(&predictor_package(p)->preprocess, line);
+    buf_add_char(line, '"');
 }
 
 static void print_json(const struct predictor *p, const char *file,

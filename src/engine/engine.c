@@ -98,6 +98,12 @@ double engine_gflop(const struct engine *e)
     return e->gflop;
 }
 
+const char *engine_precision(const struct engine *e)
+{
+    (void)e;
+    return "fp32"; // all that the kernels compute
+}
+
 size_t engine_weight_bytes(const struct engine *e)
 {
     return program_weight_bytes(e->program);

@@ -1,5 +1,6 @@
 #include "engine/image.h"
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "engine/image_decoder.h"
 #include "engine/image_header.h"
@@ -115,7 +116,7 @@ enum err image_decode(struct span bytes, bool orient, struct image *out, struct 
     TRY(image_probe(bytes, &info, error));
     struct image image = {0};
     struct keeper k = {.image = &image, .turn = image_turn_of(orient ? info.orientation : 1)};
-    struct image_sink sink = {&k, keeper_begin, keeper_row};
+    struct image_sink sink = {&k, IMAGE_OVER_WHITE, 1, keeper_begin, keeper_row};
     enum err err = read_rows(bytes, &info, &sink, error);
     if (err != OK) {
         image_release(&image);
@@ -135,7 +136,8 @@ void image_release(struct image *image)
 
 struct shrinker {
     const struct preprocess *p;
-    int orientation;
+    const struct image_info *info;
+    int orientation, reduce;
     float *out;
     struct resize *resize;
 };
@@ -143,7 +145,12 @@ struct shrinker {
 static enum err shrinker_begin(void *ctx, int width, int height, struct error *error)
 {
     struct shrinker *s = ctx;
-    return resize_new(s->p, width, height, s->orientation, s->out, &s->resize, error);
+    const struct image_info *info = s->info;
+    int reduce = width == info->width && height == info->height ? 1 : s->reduce;
+    CHECK(width == (info->width + reduce - 1) / reduce);
+    CHECK(height == (info->height + reduce - 1) / reduce);
+    return resize_new(s->p, info->width, info->height, reduce, s->orientation, s->out, &s->resize,
+                      error);
 }
 
 static void shrinker_row(void *ctx, int y, const uint8_t *rgb)
@@ -159,8 +166,10 @@ enum err image_read_tensor(struct span bytes, const struct preprocess *p, float 
     TRY(image_probe(bytes, &probed, error));
     if (info != NULL)
         *info = probed;
-    struct shrinker s = {.p = p, .orientation = p->orient ? probed.orientation : 1, .out = out};
-    struct image_sink sink = {&s, shrinker_begin, shrinker_row};
+    struct shrinker s = {
+        .p = p, .info = &probed, .orientation = p->orient ? probed.orientation : 1, .out = out};
+    s.reduce = resize_reduction(p, probed.width, probed.height, s.orientation);
+    struct image_sink sink = {&s, p->rgb, s.reduce, shrinker_begin, shrinker_row};
     enum err err = read_rows(bytes, &probed, &sink, error);
     resize_free(s.resize);
     return err;
@@ -170,9 +179,22 @@ enum err image_to_tensor(const struct image *image, const struct preprocess *p, 
                          struct error *error)
 {
     struct resize *resize = NULL;
-    TRY(resize_new(p, image->width, image->height, 1, out, &resize, error));
+    TRY(resize_new(p, image->width, image->height, 1, 1, out, &resize, error));
     for (int y = 0; y < image->height; y++)
         resize_row(resize, y, image->pixels + (size_t)y * (size_t)image->width * 3);
     resize_free(resize);
     return OK;
+}
+
+void preprocess_describe(const struct preprocess *p, struct buf *out)
+{
+    static const char *const resizes[] = {
+        [IMAGE_STRETCH] = "stretch",
+        [IMAGE_CENTER_CROP] = "center_crop",
+        [IMAGE_LETTERBOX] = "letterbox",
+    };
+    buf_printf(out, "%s %s%s %s%s%s", resizes[p->resize],
+               p->filter == IMAGE_NEAREST ? "nearest" : "bilinear", p->orient ? " oriented" : "",
+               p->fast ? "fast" : "exact", p->rgb == IMAGE_AS_PILLOW ? " pillow" : "",
+               p->scale == IMAGE_DIVIDE_FIRST ? " divide_first" : "");
 }

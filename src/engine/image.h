@@ -33,6 +33,13 @@ void image_release(struct image *image);
 enum image_resize { IMAGE_STRETCH, IMAGE_CENTER_CROP, IMAGE_LETTERBOX };
 enum image_filter { IMAGE_NEAREST, IMAGE_BILINEAR }; // bilinear: antialiased, like Pillow's
 enum image_layout { IMAGE_NCHW, IMAGE_NHWC };
+// What becomes RGB how. Over white: transparent pixels are laid over white, 16 bits lose the lower
+// eight. As Pillow's convert("RGB"): transparency is dropped and the colour below it shown, grey of
+// 16 bits is not divided but ends at 255.
+enum image_rgb { IMAGE_OVER_WHITE, IMAGE_AS_PILLOW };
+// SUBTRACT_FIRST: y = (v - mean) / std. DIVIDE_FIRST: y = v / std - mean / std, as Keras'
+// preprocess_input; the two differ in the last bits.
+enum image_scale { IMAGE_SUBTRACT_FIRST, IMAGE_DIVIDE_FIRST };
 
 // How a picture becomes a tensor: part of a model package (smelt.json, "input").
 struct preprocess {
@@ -41,9 +48,16 @@ struct preprocess {
     bool bgr; // channel order; default RGB
     enum image_resize resize;
     enum image_filter filter;
+    enum image_rgb rgb;
+    enum image_scale scale;
     bool orient;
-    float mean[3], std[3]; // y = (v - mean) / std, v in 0..255, in the network's channel order
+    bool fast;             // a JPEG may be decoded at 1/2, 1/4, 1/8 of its size: see resize.h
+    float mean[3], std[3]; // y is made of v in 0..255 by them; in the network's channel order
 };
+
+// "stretch bilinear oriented fast": the way in words, for results. Words: resize, filter,
+// "oriented" where EXIF is obeyed, "exact" or "fast", "pillow" and "divide_first" where they hold.
+void preprocess_describe(const struct preprocess *p, struct buf *out);
 
 // image → out[3 * width * height] floats in p's layout.
 enum err image_to_tensor(const struct image *image, const struct preprocess *p, float *out,
@@ -51,7 +65,8 @@ enum err image_to_tensor(const struct image *image, const struct preprocess *p, 
 
 // Both at once, without ever holding the decoded picture: rows are resized as they are decoded.
 // What a child does for a job. Obeys p->orient. *info (may be NULL) gets what image_probe says. The
-// tensor is that of image_decode and image_to_tensor; with an orientation other than 1 a value may
-// differ by one level of 255, as rows and columns are rounded in another order.
+// tensor is that of image_decode and image_to_tensor if not p->fast and p->rgb is IMAGE_OVER_WHITE;
+// with an orientation other than 1 a value may differ by one level of 255, as rows and columns are
+// rounded in another order. The same bytes and the same p give the same bits in every process.
 enum err image_read_tensor(struct span bytes, const struct preprocess *p, float *out,
                            struct image_info *info, struct error *error) MUST_CHECK;

@@ -5,10 +5,12 @@
 #include "engine/image.h"
 
 // Takes the rows. `begin` is called once, before the first row, when the library has read the
-// header and agreed on the size: here memory is allocated. A decoder may one day deliver a picture
-// reduced by 2, 4 or 8, if the sink can do with less: so the size is begin's, not the header's.
+// header and agreed on the size: here memory is allocated. That size is the picture's, or, where
+// the decoder can, the picture's divided by `reduce` and rounded up.
 struct image_sink {
     void *ctx;
+    enum image_rgb rgb;
+    int reduce; // 1, 2, 4, 8: how much smaller a picture the sink can do with
     enum err (*begin)(void *ctx, int width, int height, struct error *error);
     void (*row)(void *ctx, int y, const uint8_t *rgb); // width * 3 bytes, valid during the call
 };

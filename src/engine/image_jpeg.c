@@ -158,6 +158,8 @@ static void read_picture(struct jpeg_reader *r, struct span bytes, const struct 
     r->several_scans = jpeg_has_multiple_scans(cinfo);
     bool inks = cinfo->jpeg_color_space == JCS_CMYK || cinfo->jpeg_color_space == JCS_YCCK;
     cinfo->out_color_space = inks ? JCS_CMYK : JCS_RGB;
+    cinfo->scale_num = 1; // of each 8 x 8 block only the low frequencies are turned into pixels
+    cinfo->scale_denom = (unsigned)sink->reduce;
     jpeg_start_decompress(cinfo);
     r->samples = malloc((size_t)cinfo->output_width * 4);
     if (r->samples == NULL)

@@ -46,7 +46,7 @@ static enum err webp_decode(struct span bytes, WebPDecoderConfig *config, uint8_
                             const struct image_sink *sink, struct error *error)
 {
     int width = config->input.width, height = config->input.height;
-    bool alpha = config->input.has_alpha != 0;
+    bool alpha = config->input.has_alpha != 0 && sink->rgb == IMAGE_OVER_WHITE;
     size_t row_bytes = (size_t)width * (alpha ? 4 : 3);
     *pixels = malloc(row_bytes * (size_t)height);
     if (*pixels == NULL)

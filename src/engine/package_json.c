@@ -147,15 +147,41 @@ struct package *package_new(void)
     p->top_k = 5;
     p->preprocess.orient = true;
     p->preprocess.filter = IMAGE_BILINEAR;
+    p->preprocess.fast = true;
     for (int c = 0; c < 3; c++)
         p->preprocess.mean[c] = p->preprocess.std[c] = 127.5f;
     return p;
 }
 
+// The fields that say how true to the picture its decoding is. Fast where nobody asked for the very
+// pixels that another program takes.
+static enum err parse_fidelity(const struct fields *f, struct preprocess *p)
+{
+    static const char *const rgbs[] = {"over_white", "pillow", NULL};
+    static const char *const scales[] = {"subtract_first", "divide_first", NULL};
+    static const char *const decodes[] = {"exact", "fast", NULL};
+    int rgb = (int)p->rgb, scale = (int)p->scale, decode = -1;
+    TRY(get_choice(f, "rgb", rgbs, &rgb));
+    TRY(get_choice(f, "scale", scales, &scale));
+    TRY(get_choice(f, "decode", decodes, &decode));
+    p->rgb = (enum image_rgb)rgb;
+    p->scale = (enum image_scale)scale;
+    bool may = p->filter == IMAGE_BILINEAR && p->rgb == IMAGE_OVER_WHITE;
+    if (decode == 1 && !may)
+        return fail(f->error, ERR_FORMAT, 0,
+                    "field 'input.decode' cannot be \"fast\" with %s, which promises the pixels of "
+                    "an exact decode: say \"exact\"",
+                    p->filter == IMAGE_NEAREST ? "input.filter \"nearest\""
+                                               : "input.rgb \"pillow\"");
+    p->fast = may && decode != 0;
+    return OK;
+}
+
 static enum err parse_input(json_t *object, struct preprocess *p, struct error *error)
 {
     static const char *const known[] = {"width",  "height", "layout", "color", "resize",
-                                        "filter", "orient", "mean",   "std",   NULL};
+                                        "filter", "orient", "rgb",    "scale", "decode",
+                                        "mean",   "std",    NULL};
     static const char *const layouts[] = {"nchw", "nhwc", NULL}, *const colors[] = {"rgb", "bgr",
                                                                                     NULL};
     static const char *const resizes[] = {"stretch", "center_crop", "letterbox", NULL};
@@ -181,7 +207,7 @@ static enum err parse_input(json_t *object, struct preprocess *p, struct error *
     p->bgr = color == 1;
     p->resize = (enum image_resize)resize; // the lists above are in the order of the enums
     p->filter = (enum image_filter)filter;
-    return OK;
+    return parse_fidelity(&f, p);
 }
 
 static enum err parse_output(json_t *object, struct package *p, struct error *error)

@@ -50,6 +50,11 @@ const struct engine *predictor_engine(const struct predictor *p)
     return p->engine;
 }
 
+const char *predictor_precision(const struct predictor *p)
+{
+    return engine_precision(p->engine);
+}
+
 enum err predictor_prepare(struct predictor *p, struct error *error)
 {
     const struct preprocess *pre = &p->package->preprocess;

@@ -30,6 +30,7 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
 void predictor_free(struct predictor *p);
 const struct package *predictor_package(const struct predictor *p);
 const struct engine *predictor_engine(const struct predictor *p);
+const char *predictor_precision(const struct predictor *p); // of its engine
 
 // Makes this process's own context (arena, tensors) and runs once on a grey picture. After the
 // fork.

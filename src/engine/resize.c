@@ -19,7 +19,7 @@ struct resize {
     float *out;
     ptrdiff_t at, along_step, across_step, channel_step;
     int source[3];       // channel of the picture that the network's channel c shows
-    float level[3][256]; // (v - mean) / std for the network's channel c
+    float level[3][256]; // what v becomes in the network's channel c
 };
 
 // A part of the picture (oriented, in pixels) and the place in the tensor that shows it.
@@ -58,12 +58,11 @@ static struct frame frame_choose(const struct preprocess *p, int width, int heig
 }
 
 static void place_init(struct resize *r, const struct preprocess *p, const struct frame *f,
-                       int orientation)
+                       struct image_turn turn)
 {
     ptrdiff_t pixel = p->layout == IMAGE_NCHW ? 1 : 3, line = pixel * p->width;
     r->channel_step = p->layout == IMAGE_NCHW ? (ptrdiff_t)p->width * p->height : 1;
     r->at = f->top * line + f->left * pixel;
-    struct image_turn turn = image_turn_of(orientation);
     r->along_step = turn.turned ? line : pixel;
     r->across_step = turn.turned ? pixel : line;
     if (turn.back_along) {
@@ -77,36 +76,66 @@ static void place_init(struct resize *r, const struct preprocess *p, const struc
     for (int c = 0; c < 3; c++) {
         r->source[c] = p->bgr ? 2 - c : c;
         for (int v = 0; v < 256; v++)
-            r->level[c][v] = ((float)v - p->mean[c]) / p->std[c];
+            r->level[c][v] = p->scale == IMAGE_DIVIDE_FIRST
+                                 ? (float)v / p->std[c] - p->mean[c] / p->std[c]
+                                 : ((float)v - p->mean[c]) / p->std[c];
     }
+}
+
+// One axis of the stored picture: `size` pixels, of which shown0..shown1 (oriented) become `out`.
+// The last reduced sample may stand for fewer pixels than the others: its end is beyond `size`.
+static enum err axis_init(struct resize_axis *a, int size, int reduce, float shown0, float shown1,
+                          int out, enum image_filter filter, bool mirrored, struct error *error)
+{
+    int in = (size + reduce - 1) / reduce;
+    float scale = (float)reduce, beyond = (float)in - (float)size / scale;
+    float from = shown0 / scale, to = shown1 / scale;
+    if (mirrored) { // the surplus stands first
+        from += beyond;
+        to += beyond;
+    }
+    return resize_axis_init(a, in, from, to < (float)in ? to : (float)in, out, filter, mirrored,
+                            error);
 }
 
 static enum err axes_init(struct resize *r, const struct preprocess *p, int width, int height,
-                          const struct frame *f, int orientation, struct error *error)
+                          int reduce, const struct frame *f, struct image_turn turn,
+                          struct error *error)
 {
-    struct image_turn turn = image_turn_of(orientation);
     if (turn.turned) {
-        TRY(resize_axis_init(&r->along, width, f->y0, f->y1, f->height, p->filter, turn.back_along,
-                             error));
-        return resize_axis_init(&r->across, height, f->x0, f->x1, f->width, p->filter,
-                                turn.back_across, error);
+        TRY(axis_init(&r->along, width, reduce, f->y0, f->y1, f->height, p->filter, turn.back_along,
+                      error));
+        return axis_init(&r->across, height, reduce, f->x0, f->x1, f->width, p->filter,
+                         turn.back_across, error);
     }
-    TRY(resize_axis_init(&r->along, width, f->x0, f->x1, f->width, p->filter, turn.back_along,
-                         error));
-    return resize_axis_init(&r->across, height, f->y0, f->y1, f->height, p->filter,
-                            turn.back_across, error);
+    TRY(axis_init(&r->along, width, reduce, f->x0, f->x1, f->width, p->filter, turn.back_along,
+                  error));
+    return axis_init(&r->across, height, reduce, f->y0, f->y1, f->height, p->filter,
+                     turn.back_across, error);
 }
 
-enum err resize_new(const struct preprocess *p, int width, int height, int orientation, float *out,
-                    struct resize **resize, struct error *error)
+int resize_reduction(const struct preprocess *p, int width, int height, int orientation)
 {
-    CHECK(orientation >= 1 && orientation <= 8 && p->width > 0 && p->height > 0);
     bool turned = image_turn_of(orientation).turned;
     struct frame f = frame_choose(p, turned ? height : width, turned ? width : height);
+    for (int reduce = 8; p->fast && reduce > 1; reduce /= 2) {
+        float needed = 2.0f * (float)reduce;
+        if (f.x1 - f.x0 >= needed * (float)f.width && f.y1 - f.y0 >= needed * (float)f.height)
+            return reduce;
+    }
+    return 1;
+}
+
+enum err resize_new(const struct preprocess *p, int width, int height, int reduce, int orientation,
+                    float *out, struct resize **resize, struct error *error)
+{
+    CHECK(orientation >= 1 && orientation <= 8 && p->width > 0 && p->height > 0 && reduce > 0);
+    struct image_turn turn = image_turn_of(orientation);
+    struct frame f = frame_choose(p, turn.turned ? height : width, turn.turned ? width : height);
     struct resize *r = calloc(1, sizeof *r);
     if (r == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for a resize");
-    enum err err = axes_init(r, p, width, height, &f, orientation, error);
+    enum err err = axes_init(r, p, width, height, reduce, &f, turn, error);
     if (err != OK) {
         resize_free(r);
         return err;
@@ -123,7 +152,7 @@ enum err resize_new(const struct preprocess *p, int width, int height, int orien
     }
     r->kernels = resize_kernels_best();
     r->out = out;
-    place_init(r, p, &f, orientation);
+    place_init(r, p, &f, turn);
     if (p->resize == IMAGE_LETTERBOX)
         for (size_t i = 0; i < (size_t)3 * (size_t)p->width * (size_t)p->height; i++)
             out[i] = 0.0f; // the bars: the mean colour

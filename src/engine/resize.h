@@ -6,6 +6,11 @@
 // each result rounded to 8 bits. "Bilinear" is a triangle filter as wide as the reduction, so that
 // each sample of the picture counts; "nearest" is a window of one sample. Orientation costs
 // nothing: the tables are mirrored and the pixels put where they belong.
+//
+// Fast: the picture may come at 1/2, 1/4 or 1/8 of its size, the smallest at which the shown part
+// still has twice the pixels of its place in the tensor on both sides. The decoder's reduction is a
+// box filter of low quality, but its faults are finer than a pixel of the result; the antialiased
+// resize does the rest, in fractions of a pixel, so that odd sizes stay in place.
 #pragma once
 
 #include "engine/image.h"
@@ -38,10 +43,13 @@ struct resize_kernels {
 const struct resize_kernels *resize_kernels_plain(void);
 const struct resize_kernels *resize_kernels_best(void); // that this processor has
 
-// What one picture is resized with. width, height and orientation are the picture's as stored.
+// What one picture is resized with. width, height and orientation are the picture's as stored; its
+// rows come reduced by `reduce` (1, 2, 4, 8): ceil(height / reduce) rows of ceil(width / reduce).
 struct resize;
-enum err resize_new(const struct preprocess *p, int width, int height, int orientation, float *out,
-                    struct resize **resize, struct error *error) MUST_CHECK;
-// Each row 0 … height - 1, in order. After the last the tensor is whole.
+enum err resize_new(const struct preprocess *p, int width, int height, int reduce, int orientation,
+                    float *out, struct resize **resize, struct error *error) MUST_CHECK;
+// How much smaller the picture may come: 1 when p is not fast.
+int resize_reduction(const struct preprocess *p, int width, int height, int orientation);
+// Each row 0 …, in order. After the last the tensor is whole.
 void resize_row(struct resize *r, int y, const uint8_t *rgb);
 void resize_free(struct resize *r); // NULL allowed

@@ -50,12 +50,14 @@ struct job_timing { // ms; -1: not known
 };
 
 // The result object results/ID.json and the reply message have this one form:
-// {"id","status","model","model_sha256","result":{…}|"error":{"code","message"},"timing_ms":{…},
-//  "input":{"bucket","key"},"attempts":N,"submitted_at","finished_at"}
+// {"id","status","model","model_sha256","precision","preprocessing",
+//  "result":{…}|"error":{"code","message"},"timing_ms":{…},"input":{"bucket","key"},"attempts":N,
+//  "submitted_at","finished_at"}
 struct job_result {
     const char *id;
     enum job_status status;
     const char *model, *model_sha256;
+    const char *precision, *preprocessing; // "fp32"; "stretch bilinear oriented fast"
     struct span result_json; // an object as text, when succeeded: {"predictions":[…],"groups":{…}}
     const char *error_code, *error_message; // when not
     struct job_timing timing;

@@ -80,6 +80,10 @@ void job_result_encode(const struct job_result *r, struct buf *out)
     add_text("model", r->model, out);
     if (r->model_sha256 != NULL && r->model_sha256[0] != '\0')
         add_text("model_sha256", r->model_sha256, out);
+    if (r->precision != NULL && r->precision[0] != '\0')
+        add_text("precision", r->precision, out);
+    if (r->preprocessing != NULL && r->preprocessing[0] != '\0')
+        add_text("preprocessing", r->preprocessing, out);
     if (r->status == JOB_SUCCEEDED) {
         buf_add_text(out, ",\"result\":");
         buf_add_span(out, r->result_json);
@@ -149,6 +153,8 @@ static enum err read_result(const json_t *root, struct arena *arena, struct job_
     TRY(read_outcome(root, arena, out, error));
     out->model = text_of(root, "model", arena);
     out->model_sha256 = text_of(root, "model_sha256", arena);
+    out->precision = text_of(root, "precision", arena);
+    out->preprocessing = text_of(root, "preprocessing", arena);
     const json_t *input = json_object_get(root, "input");
     out->bucket = text_of(input, "bucket", arena);
     out->key = text_of(input, "key", arena);

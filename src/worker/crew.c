@@ -103,6 +103,8 @@ static bool take_report(struct crew *c)
     if (report.kind == ZYGOTE_READY) {
         snprintf(c->model, sizeof c->model, "%s", report.model);
         snprintf(c->model_sha256, sizeof c->model_sha256, "%s", report.model_sha256);
+        snprintf(c->precision, sizeof c->precision, "%s", report.precision);
+        snprintf(c->preprocessing, sizeof c->preprocessing, "%s", report.preprocessing);
         c->zygote_ready = true;
         c->zygote_failures = 0;
         for (int i = 0; i < c->config.children; i++)
@@ -234,6 +236,16 @@ const char *crew_model(const struct crew *c)
 const char *crew_model_sha256(const struct crew *c)
 {
     return c->model_sha256;
+}
+
+const char *crew_precision(const struct crew *c)
+{
+    return c->precision;
+}
+
+const char *crew_preprocessing(const struct crew *c)
+{
+    return c->preprocessing;
 }
 
 bool crew_able(const struct crew *c)

@@ -46,6 +46,8 @@ void crew_free(struct crew *c); // kills everything; no callbacks
 
 const char *crew_model(const struct crew *c); // name of the package; "" before on_ready
 const char *crew_model_sha256(const struct crew *c);
+const char *crew_precision(const struct crew *c);     // "fp32", "int8"; likewise
+const char *crew_preprocessing(const struct crew *c); // as preprocess_describe says it; likewise
 
 bool crew_able(const struct crew *c);   // some child is up or about to be
 size_t crew_room(const struct crew *c); // lanes that are free now

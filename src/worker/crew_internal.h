@@ -54,7 +54,7 @@ struct crew {
     struct timer zygote_restart;
     int zygote_failures;
     bool zygote_ready, ever_ready;
-    char model[129], model_sha256[65];
+    char model[129], model_sha256[65], precision[16], preprocessing[80];
     char why[500]; // sentence of the last failure to start
     struct crew_counts counts;
     struct child_answer answer; // of the child that is being heard

@@ -45,10 +45,12 @@ struct zygote_report {
     uint32_t kind;
     uint32_t slot;
     int32_t pid;
-    int32_t wait_status;   // ZYGOTE_DIED: of waitpid; -1: fork failed
-    char model[129];       // ZYGOTE_READY
-    char model_sha256[65]; // ZYGOTE_READY
-    char sentence[500];    // ZYGOTE_FAILED
+    int32_t wait_status;    // ZYGOTE_DIED: of waitpid; -1: fork failed
+    char model[129];        // ZYGOTE_READY
+    char model_sha256[65];  // ZYGOTE_READY
+    char precision[16];     // ZYGOTE_READY
+    char preprocessing[80]; // ZYGOTE_READY
+    char sentence[500];     // ZYGOTE_FAILED
 };
 
 struct child_job {

@@ -226,6 +226,8 @@ static void finish(struct task *t, enum job_status status, struct span predictio
                                       .status = status,
                                       .model = crew_model(p->crew),
                                       .model_sha256 = crew_model_sha256(p->crew),
+                                      .precision = crew_precision(p->crew),
+                                      .preprocessing = crew_preprocessing(p->crew),
                                       .result_json = predictions,
                                       .error_code = code,
                                       .error_message = sentence,

@@ -181,6 +181,10 @@ int zygote_run(const struct zygote_config *config)
         const struct package *package = predictor_package(z.predictor);
         snprintf(report.model, sizeof report.model, "%s", package->name);
         snprintf(report.model_sha256, sizeof report.model_sha256, "%s", package->sha256);
+        snprintf(report.precision, sizeof report.precision, "%s", predictor_precision(z.predictor));
+        AUTO_BUF struct buf way = {0};
+        preprocess_describe(&package->preprocess, &way);
+        snprintf(report.preprocessing, sizeof report.preprocessing, "%s", way.data);
     } else {
         report.kind = ZYGOTE_FAILED;
         snprintf(report.sentence, sizeof report.sentence, "%s", error.msg);

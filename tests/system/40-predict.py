@@ -30,6 +30,8 @@ def test_samples_are_answered_right():
         assert [line["file"] for line in lines] == files
         for line in lines:
             assert line["model"] == "demo" and len(line["model_sha256"]) == 64
+            assert line["precision"] == "fp32"
+            assert line["preprocessing"] == "stretch bilinear oriented fast"
             assert line["result"]["groups"]["dog"]["present"] is present, line
             assert len(line["result"]["predictions"]) == 5
             assert line["timing_ms"]["inferred"] > 0

@@ -96,6 +96,8 @@ def test_every_form_of_job(site):
     assert native["result"]["groups"]["dog"]["present"] is True
     assert native["submitted_at"] == "2026-01-31T12:00:00.123Z" and native["attempts"] == 1
     assert native["model"] == "demo" and len(native["model_sha256"]) == 64
+    assert native["precision"] == "fp32"
+    assert native["preprocessing"] == "stretch bilinear oriented fast"
     assert plain["input"] == {"bucket": "pics", "key": "a b/ü.jpg"}
     assert plain["result"] == native["result"]
     pool.settled()

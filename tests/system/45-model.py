@@ -88,7 +88,8 @@ def test_what_the_package_says(imported):
     assert package["name"] == "xception"
     assert package["input"] == {
         "width": 299, "height": 299, "layout": "nchw", "color": "rgb", "resize": "stretch",
-        "filter": "nearest", "orient": False, "mean": [127.5] * 3, "std": [127.5] * 3}
+        "filter": "nearest", "orient": False, "rgb": "pillow", "scale": "divide_first",
+        "mean": [127.5] * 3, "std": [127.5] * 3}
     assert package["groups"] == {"dog": ["151-268"]} and "labels" not in package
     assert sorted(os.listdir(imported)) == ["model.onnx", "smelt.json"]
     assert os.listdir(imported.parent) == ["xception"]
@@ -106,7 +107,7 @@ def test_labels_and_modes(keras1, tmp_path):
     package = json.loads((tmp_path / "a/smelt.json").read_text())
     assert package["labels"] == "labels.txt" and "dog" in package["groups"]
     assert (package["input"]["resize"], package["input"]["filter"]) == ("center_crop", "bilinear")
-    assert package["input"]["orient"] is True
+    assert package["input"]["orient"] is True and package["input"]["rgb"] == "over_white"
     # names of other things: no dogs; over an old package with --force
     text = tmp_path / "names.txt"
     text.write_text("".join("thing %d\r\n" % i for i in range(1000)))
@@ -218,7 +219,7 @@ def test_list_and_inspect(imported, tmp_path):
     done = run("model", "list", "--models", models, code=1)
     assert "* xception" in done.stdout and str(broken) in done.stderr
     shown = run("model", "inspect", imported).stdout
-    for text in ("[1, 3, 299, 299]", "[1, 1000]", "16.7", sha, "299 x 299 nchw rgb, stretch, nearest",
+    for text in ("[1, 3, 299, 299]", "[1, 1000]", "16.7", sha, "299 x 299 nchw rgb, stretch nearest exact pillow",
                  "dog: 118 classes"):
         assert text in shown, shown
     assert "did you mean 'demo'" in run("model", "inspect", "demoo", code=1).stderr

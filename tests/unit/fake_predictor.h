@@ -50,6 +50,12 @@ const struct package *predictor_package(const struct predictor *p)
     return &p->package;
 }
 
+const char *predictor_precision(const struct predictor *p)
+{
+    (void)p;
+    return "fp32";
+}
+
 enum err predictor_prepare(struct predictor *p, struct error *error)
 {
     (void)p;

@@ -137,6 +137,8 @@ START_TEST(jobs_are_answered_and_bad_pictures_cost_nothing)
     ck_assert(b.ready);
     ck_assert_str_eq(crew_model(b.crew), "fake");
     ck_assert_str_eq(crew_model_sha256(b.crew), "00ff");
+    ck_assert_str_eq(crew_precision(b.crew), "fp32");
+    ck_assert_str_eq(crew_preprocessing(b.crew), "stretch nearest exact");
     hand(0, "ok one");
     hand(1, "bad half a picture");
     run_for(2);

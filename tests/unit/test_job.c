@@ -234,6 +234,8 @@ static struct job_result sample_result(void)
         .status = JOB_SUCCEEDED,
         .model = "demo",
         .model_sha256 = "00ff",
+        .precision = "int8",
+        .preprocessing = "stretch nearest exact",
         .result_json =
             SPAN("{\"predictions\":[{\"label\":\"dog \\\"a\\\"\",\"index\":3,\"score\":0.97}]}"),
         .timing = {1.5, -1, 3.25, 4, 100},
@@ -254,6 +256,8 @@ START_TEST(succeeded_result_comes_back_as_it_was_written)
     ck_assert_int_eq(out.status, JOB_SUCCEEDED);
     ck_assert_str_eq(out.model, "demo");
     ck_assert_str_eq(out.model_sha256, "00ff");
+    ck_assert_str_eq(out.precision, "int8");
+    ck_assert_str_eq(out.preprocessing, "stretch nearest exact");
     ck_assert(span_equal(out.result_json, in.result_json));
     ck_assert_double_eq(out.timing.queued, 1.5);
     ck_assert_double_eq(out.timing.fetched, -1);

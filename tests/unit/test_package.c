@@ -12,6 +12,7 @@ static const char whole[] =
     "{\"name\":\"demo\",\"version\":\"1\",\"description\":\"Animals.\",\"file\":\"model.onnx\","
     "\"labels\":\"labels.txt\",\"input\":{\"width\":128,\"height\":96,\"layout\":\"nhwc\","
     "\"color\":\"bgr\",\"resize\":\"letterbox\",\"filter\":\"nearest\",\"orient\":false,"
+    "\"rgb\":\"pillow\",\"scale\":\"divide_first\",\"decode\":\"exact\","
     "\"mean\":[1,2,3],\"std\":[4,5.5,6]},\"output\":{\"kind\":\"logits\",\"top_k\":3},"
     "\"groups\":{\"dog\":[0,\"2-3\"],\"cat\":[1]},\"group_threshold\":0.25}";
 
@@ -77,6 +78,7 @@ START_TEST(every_field_is_read)
     ck_assert(in->width == 128 && in->height == 96 && in->layout == IMAGE_NHWC && in->bgr);
     ck_assert(in->resize == IMAGE_LETTERBOX && in->filter == IMAGE_NEAREST && !in->orient);
     ck_assert(in->mean[2] == 3.0f && in->std[1] == 5.5f);
+    ck_assert(in->rgb == IMAGE_AS_PILLOW && in->scale == IMAGE_DIVIDE_FIRST && !in->fast);
     ck_assert(p->softmax && p->output_known && p->top_k == 3 && p->group_threshold == 0.25f);
     struct engine_shape shape = {4, {1, 96, 128, 3}};
     ck_assert_int_eq(package_fit(p, &shape, 4, NULL), OK);
@@ -103,6 +105,7 @@ START_TEST(defaults_are_those_of_the_documentation)
     ck_assert(in->width == 80 && in->height == 64 && in->layout == IMAGE_NCHW && !in->bgr);
     ck_assert(in->resize == IMAGE_STRETCH && in->filter == IMAGE_BILINEAR && in->orient);
     ck_assert(in->mean[0] == 127.5f && in->std[2] == 127.5f);
+    ck_assert(in->rgb == IMAGE_OVER_WHITE && in->scale == IMAGE_SUBTRACT_FIRST && in->fast);
     ck_assert(p->top_k == 5 && p->group_threshold == 0.5f && !p->output_known);
     ck_assert_uint_eq(p->label_count, 3);
     ck_assert_str_eq(p->labels[2], "class 2");
@@ -148,6 +151,14 @@ START_TEST(each_wrong_field_is_named)
     expect_json("\"nhwc\"", "\"hwc\"",
                 "'input.layout' must be one of \"nchw\", \"nhwc\", not 'hwc'");
     expect_json("\"bgr\"", "3", "'input.color' must be one of");
+    expect_json("\"pillow\"", "\"drop\"", "'input.rgb' must be one of \"over_white\", \"pillow\"");
+    expect_json("\"divide_first\"", "true", "'input.scale' must be one of");
+    expect_json("\"exact\"", "\"quick\"", "'input.decode' must be one of \"exact\", \"fast\"");
+    expect_json("\"exact\"", "\"fast\"", "cannot be \"fast\" with input.filter \"nearest\"");
+    expect_json("\"nearest\",\"orient\":false,\"rgb\":\"pillow\",\"scale\":\"divide_first\","
+                "\"decode\":\"exact\"",
+                "\"bilinear\",\"rgb\":\"pillow\",\"decode\":\"fast\"",
+                "cannot be \"fast\" with input.rgb \"pillow\"");
     expect_json("\"letterbox\"", "\"crop\"", "\"stretch\", \"center_crop\", \"letterbox\"");
     expect_json("\"nearest\"", "\"bicubic\"", "'input.filter' must be one of");
     expect_json("false", "0", "'input.orient' must be true or false");
