@@ -7,7 +7,17 @@ libxml2-dev liblmdb-dev libdnnl-dev libprotobuf-c-dev protobuf-c-compiler libonn
 libturbojpeg0-dev libjpeg62-turbo-dev libspng-dev libwebp-dev libseccomp-dev ca-certificates"
 test="check perl python3 python3-pytest python3-boto3 python3-numpy python3-pil python3-torch
 python3-onnx python3-h5py libonnx-testdata
-nodejs npm chromium awscli curl clang strace procps bc fonts-noto-color-emoji fonts-dejavu-core"
+nodejs npm chromium awscli s3cmd curl clang strace procps bc fonts-noto-color-emoji fonts-dejavu-core"
+
+# Present is what dpkg says is installed. Node and npm may come from elsewhere (other packages of the same
+# commands conflict with Debian's): there the commands count.
+present() {
+    case $1 in
+    nodejs) command -v node >/dev/null && return 0 ;;
+    npm) command -v npm >/dev/null && return 0 ;;
+    esac
+    dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -q '^installed$'
+}
 
 wanted=
 for group in "$@"; do
@@ -19,8 +29,7 @@ for group in "$@"; do
 done
 missing=
 for package in $wanted; do
-    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -q '^installed$' ||
-        missing="$missing $package"
+    present "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 echo "installing Debian packages:$missing"
