@@ -128,6 +128,15 @@ void graph_count_readers(struct graph *g)
     }
 }
 
+void graph_drop_softmax(struct graph *g)
+{
+    int i = g->values[g->output].producer;
+    if (i < 0 || strcmp(g->nodes[i].op->name, "Softmax") != 0)
+        return;
+    g->output = g->nodes[i].inputs[0];
+    graph_count_readers(g);
+}
+
 static bool domain_is_onnx(const char *domain)
 {
     return domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;
@@ -185,7 +194,7 @@ static enum err fold(struct graph *g, struct node *n, double flop, struct error 
     return OK;
 }
 
-static double node_flop(const struct graph *g, const struct node *n)
+double graph_node_flop(const struct graph *g, const struct node *n)
 {
     double count = (double)shape_count(&g->values[n->outputs[0]].t.shape);
     if (n->op->kind == OP_CONV) {
@@ -215,7 +224,7 @@ static enum err infer_node(struct graph *g, struct node *n, struct error *error)
     if (shape_count(&out->t.shape) < 0)
         return node_fail(n, ERR_LIMIT, error, "its result (%s) has over %d elements",
                          shape_text(&out->t.shape, text), MODEL_ELEMENTS_MAX);
-    double flop = node_flop(g, n);
+    double flop = graph_node_flop(g, n);
     TRY(fold(g, n, flop, error));
     if (!n->dead)
         g->flop += flop;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static dnnl_alg_kind_t activation_kind(const struct activation *a)
+dnnl_alg_kind_t activation_kind(const struct activation *a)
 {
     switch (a->kind) {
     case UNARY_RELU:
@@ -38,7 +38,7 @@ bool activation_fuses(const struct activation *a)
     return activation_kind(a) != dnnl_alg_kind_undef;
 }
 
-static void activation_numbers(const struct activation *a, float *alpha, float *beta)
+void activation_numbers(const struct activation *a, float *alpha, float *beta)
 {
     *alpha = a->kind == UNARY_NEG ? -1 : a->kind == UNARY_RELU ? 0 : a->alpha;
     *beta = a->beta;
@@ -88,7 +88,7 @@ static const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_quer
     return dnnl_primitive_desc_query_md(pd, what, 0);
 }
 
-static bool same_place(const struct operand *a, const struct operand *b)
+bool same_place(const struct operand *a, const struct operand *b)
 {
     return a->place.where == b->place.where && a->place.buffer == b->place.buffer &&
            a->place.offset == b->place.offset;
@@ -154,13 +154,8 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, dnnl_pri
     return emit(l, n, pd, x, count, error);
 }
 
-// A window in oneDNN's terms: dilation counts the gaps; what ceil_mode adds is padding behind.
-struct window_dims {
-    dnnl_dims_t kernel, stride, dilation, before, after;
-};
-
-static struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
-                                      const struct engine_shape *y)
+struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
+                               const struct engine_shape *y)
 {
     struct window_dims d = {0};
     for (int i = 0; i < w->rank; i++) {
@@ -189,7 +184,7 @@ static enum err md_blocked(const struct lowering *l, const struct engine_shape *
     return OK;
 }
 
-static bool is_reference(const_dnnl_primitive_desc_t pd)
+bool is_reference(const_dnnl_primitive_desc_t pd)
 {
     const char *name = NULL;
     dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
@@ -197,7 +192,7 @@ static bool is_reference(const_dnnl_primitive_desc_t pd)
 }
 
 static enum err describe_conv(struct lowering *l, const struct node *n, bool blocked,
-                              const struct engine_shape *weights_shape, dnnl_primitive_desc_t *out,
+                              const struct engine_shape *shape, dnnl_primitive_desc_t *out,
                               struct error *error)
 {
     const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
@@ -208,7 +203,7 @@ static enum err describe_conv(struct lowering *l, const struct node *n, bool blo
     dnnl_convolution_desc_t desc;
     TRY(blocked ? md_blocked(l, x, &src, error) : md_any(x, &src, error));
     TRY(blocked ? md_blocked(l, y, &dst, error) : md_any(y, &dst, error));
-    TRY(md_any(weights_shape, &weights, error));
+    TRY(md_any(shape, &weights, error));
     TRY(md_plain(&flat, &bias, error));
     DNNL_TRY(dnnl_dilated_convolution_forward_desc_init(
         &desc, dnnl_forward_inference, dnnl_convolution_direct, &src, &weights,
@@ -217,16 +212,20 @@ static enum err describe_conv(struct lowering *l, const struct node *n, bool blo
     return describe(l, n, &desc, out, error);
 }
 
+struct engine_shape weights_shape(const struct engine_shape *k, int64_t groups)
+{
+    if (groups <= 1)
+        return *k;
+    struct engine_shape s = {k->rank + 1, {groups, k->dims[0] / groups}};
+    for (int i = 1; i < k->rank; i++)
+        s.dims[1 + i] = k->dims[i];
+    return s;
+}
+
 enum err lower_conv(struct lowering *l, const struct node *n, struct error *error)
 {
-    const struct engine_shape *k = &node_input(l->graph, n, 1)->shape;
-    int64_t groups = n->params.window.groups;
-    struct engine_shape weights = *k;
-    if (groups > 1) {
-        weights = (struct engine_shape){k->rank + 1, {groups, k->dims[0] / groups}};
-        for (int i = 1; i < k->rank; i++)
-            weights.dims[1 + i] = k->dims[i];
-    }
+    struct engine_shape weights =
+        weights_shape(&node_input(l->graph, n, 1)->shape, n->params.window.groups);
     dnnl_memory_desc_t from;
     dnnl_primitive_desc_t pd = NULL;
     TRY(md_plain(&weights, &from, error));

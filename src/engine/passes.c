@@ -20,6 +20,12 @@ static int same_as(struct walk *w, int v)
     return v;
 }
 
+// v has taken in what n does to it: it is now what the file calls n's result.
+static void rename_to(struct walk *w, const struct node *n, int v)
+{
+    w->g->values[v].name = w->g->values[n->outputs[0]].name;
+}
+
 // Readers of n's result read value v from now on; n is gone.
 static void replace_by(struct walk *w, struct node *n, int v)
 {
@@ -282,6 +288,7 @@ static bool fold_affine(struct walk *w, struct node *n)
     if (!read_affine(w, n, &x, scale, scale + channels, channels) ||
         !scale_into(w, p, scale, scale + channels, channels))
         return false;
+    rename_to(w, n, n->inputs[x]);
     replace_by(w, n, n->inputs[x]);
     return true;
 }
@@ -327,6 +334,7 @@ static bool fold_activation(struct walk *w, struct node *n)
         if (p->op->lower == NULL || node_output(w->g, p)->dtype != DTYPE_F32)
             continue;
         p->activation = n->params.unary;
+        rename_to(w, n, x);
         replace_by(w, n, x);
         return true;
     }
