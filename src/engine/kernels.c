@@ -222,7 +222,7 @@ static enum err place_constant(struct lowering *l, int v, struct error *error)
 }
 
 // Value v as type, as it lies (want NULL) or as *want.
-static enum err operand_as(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+static enum err operand_typed(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                            dnnl_data_type_t type, struct operand *out, struct error *error)
 {
     struct layout *layout = &l->layouts[v], *copy = &l->copies[v];
@@ -253,14 +253,14 @@ static enum err operand_as(struct lowering *l, int v, int arg, const dnnl_memory
 enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                     struct operand *out, struct error *error)
 {
-    return operand_as(l, v, arg, want, dnnl_f32, out, error);
+    return operand_typed(l, v, arg, want, dnnl_f32, out, error);
 }
 
 enum err operand_bytes(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                        struct operand *out, struct error *error)
 {
     CHECK(l->graph->values[v].quant.scale > 0);
-    return operand_as(l, v, arg, want, dnnl_u8, out, error);
+    return operand_typed(l, v, arg, want, dnnl_u8, out, error);
 }
 
 enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out, struct error *error)

@@ -165,8 +165,9 @@ static enum err int8_attributes(const struct node *n, const struct integers *x,
     return status == dnnl_success ? OK : dnnl_fail(status, "attributes", error);
 }
 
-static enum err describe(struct lowering *l, const struct node *n, const struct integers *x,
-                         const_dnnl_op_desc_t desc, dnnl_primitive_desc_t *out, struct error *error)
+static enum err describe_weighted(struct lowering *l, const struct node *n,
+                                  const struct integers *x, const_dnnl_op_desc_t desc,
+                                  dnnl_primitive_desc_t *out, struct error *error)
 {
     dnnl_primitive_attr_t attr;
     DNNL_TRY(dnnl_primitive_attr_create(&attr));
@@ -262,7 +263,7 @@ static enum err conv_int8(struct lowering *l, const struct node *n, struct error
     DNNL_TRY(dnnl_dilated_convolution_forward_desc_init(
         &desc, dnnl_forward_inference, dnnl_convolution_direct, &src, &weights, &bias, &dst,
         d.stride, d.dilation, d.before, d.after));
-    TRY(describe(l, n, &x, &desc, &pd, error));
+    TRY(describe_weighted(l, n, &x, &desc, &pd, error));
     return emit_weighted(l, n, &x, pd, &from, error);
 }
 
@@ -296,7 +297,7 @@ static enum err gemm_int8(struct lowering *l, const struct node *n, struct error
     dst.data_type = x.out != NULL ? dnnl_u8 : dnnl_f32;
     DNNL_TRY(dnnl_inner_product_forward_desc_init(&desc, dnnl_forward_inference, &src, &weights,
                                                   &bias, &dst));
-    TRY(describe(l, n, &x, &desc, &pd, error));
+    TRY(describe_weighted(l, n, &x, &desc, &pd, error));
     return emit_weighted(l, n, &x, pd, &from, error);
 }
 
@@ -308,8 +309,8 @@ static bool same_quant(const struct quant *a, const struct quant *b)
 }
 
 // Emits src → dst, in place if allowed; takes over pd.
-static enum err emit_simple(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
-                            const struct operand *src, bool in_place, struct error *error)
+static enum err emit_bytes(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
+                           const struct operand *src, bool in_place, struct error *error)
 {
     struct operand x[2] = {*src};
     const dnnl_memory_desc_t *md = query(pd, dnnl_query_dst_md);
@@ -329,7 +330,7 @@ static enum err emit_simple(struct lowering *l, const struct node *n, dnnl_primi
 }
 
 // A primitive without attributes of its own; a slow one is not taken.
-static enum err describe_plain(struct lowering *l, const_dnnl_op_desc_t desc,
+static enum err describe_bytes(struct lowering *l, const_dnnl_op_desc_t desc,
                                dnnl_primitive_desc_t *out, struct error *error)
 {
     dnnl_primitive_attr_t attr;
@@ -358,8 +359,8 @@ static enum err max_pool_int8(struct lowering *l, const struct node *n, struct e
     DNNL_TRY(dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference, dnnl_pooling_max,
                                                &src.md, &dst, d.stride, d.kernel, d.dilation,
                                                d.before, d.after));
-    TRY(describe_plain(l, &desc, &pd, error));
-    return emit_simple(l, n, pd, &src, false, error);
+    TRY(describe_bytes(l, &desc, &pd, error));
+    return emit_bytes(l, n, pd, &src, false, error);
 }
 
 // Bytes rounded anew; what the activation clips, the byte's ends clip.
@@ -375,8 +376,8 @@ static enum err unary_int8(struct lowering *l, const struct node *n, struct erro
     TRY(operand_bytes(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
     DNNL_TRY(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, dnnl_eltwise_linear,
                                             &src.md, scale, -scale * (float)in->zero));
-    TRY(describe_plain(l, &desc, &pd, error));
-    return emit_simple(l, n, pd, &src, true, error);
+    TRY(describe_bytes(l, &desc, &pd, error));
+    return emit_bytes(l, n, pd, &src, true, error);
 }
 
 static enum err add_attributes(const struct quant *const q[2], const struct quant *out,
