@@ -37,8 +37,8 @@ void histogram_add(struct histogram *h, const float *data, size_t count)
     float step = h->reach > 0 ? (float)HALF / h->reach : 0;
     for (size_t i = 0; i < count; i++) {
         float at = floorf(data[i] * step) + HALF;
-        if (!(at >= 0))
-            continue; // not finite, or too large
+        if (!(at >= 0 && isfinite(data[i])))
+            continue; // no number, or too large
         h->bins[at < HISTOGRAM_BINS ? (int)at : HISTOGRAM_BINS - 1]++;
         h->count++;
     }

@@ -182,7 +182,7 @@ enum err describe_reorder(dnnl_engine_t engine, const dnnl_memory_desc_t *from,
 
 // Copies x into a new buffer with layout md; q says how bytes stand for floats where the type
 // changes.
-static enum err emit_convert(struct lowering *l, const struct operand *x,
+static enum err emit_reorder(struct lowering *l, const struct operand *x,
                              const dnnl_memory_desc_t *md, struct quant q, struct operand *out,
                              struct error *error)
 {
@@ -197,6 +197,29 @@ static enum err emit_convert(struct lowering *l, const struct operand *x,
     }
     *out = both[1];
     return emit(l, NULL, pd, both, 2, error);
+}
+
+static bool transposes(const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b)
+{
+    const dnnl_blocking_desc_t *x = &a->format_desc.blocking, *y = &b->format_desc.blocking;
+    return x->inner_nblks == 0 && y->inner_nblks == 0 &&
+           memcmp(x->strides, y->strides, (size_t)a->ndims * sizeof *x->strides) != 0;
+}
+
+// The same. oneDNN 2.6 forgets the zero where it also transposes, as from nchw to nhwc with 64
+// pixels: then bytes are moved by a step of their own.
+static enum err emit_convert(struct lowering *l, const struct operand *x,
+                             const dnnl_memory_desc_t *md, struct quant q, struct operand *out,
+                             struct error *error)
+{
+    if (x->md.data_type == md->data_type || q.zero == 0 || !transposes(&x->md, md))
+        return emit_reorder(l, x, md, q, out, error);
+    bool rounds = md->data_type == dnnl_u8;
+    dnnl_memory_desc_t bytes = rounds ? x->md : *md;
+    struct operand moved;
+    bytes.data_type = dnnl_u8;
+    TRY(emit_reorder(l, x, &bytes, q, &moved, error));
+    return emit_reorder(l, &moved, md, q, out, error);
 }
 
 enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
@@ -223,7 +246,7 @@ static enum err place_constant(struct lowering *l, int v, struct error *error)
 
 // Value v as type, as it lies (want NULL) or as *want.
 static enum err operand_typed(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
-                           dnnl_data_type_t type, struct operand *out, struct error *error)
+                              dnnl_data_type_t type, struct operand *out, struct error *error)
 {
     struct layout *layout = &l->layouts[v], *copy = &l->copies[v];
     dnnl_memory_desc_t converted;

@@ -145,11 +145,8 @@ static enum err int8_attributes(const struct node *n, const struct integers *x,
     DNNL_TRY(status);
     if (n->sum >= 0)
         status = dnnl_post_ops_append_sum(ops, x->sum != NULL ? x->sum->scale / unit : 1);
-    if (status == dnnl_success && n->activation.kind != UNARY_NONE && !x->clips) {
-        float alpha, beta;
-        activation_numbers(&n->activation, &alpha, &beta);
-        status = dnnl_post_ops_append_eltwise(ops, 1, activation_kind(&n->activation), alpha, beta);
-    }
+    if (status == dnnl_success && !x->clips)
+        status = activation_append(ops, &n->activation);
     if (status == dnnl_success && x->general)
         status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_linear, 1 / x->out->scale,
                                               (float)x->out->zero);
@@ -273,7 +270,7 @@ static enum err gemm_int8(struct lowering *l, const struct node *n, struct error
     const struct engine_shape *in = &node_input(l->graph, n, 0)->shape;
     const struct engine_shape *y = &node_output(l->graph, n)->shape;
     bool biased = n->input_count > 2 && n->inputs[2] >= 0;
-    if (b == NULL || n->params.gemm.transpose_a || n->params.gemm.alpha != 1 ||
+    if (b == NULL || in->rank != 2 || n->params.gemm.transpose_a || n->params.gemm.alpha != 1 ||
         n->params.gemm.beta != 1 ||
         (biased && (c == NULL || c->shape.rank != 1 || c->shape.dims[0] != y->dims[1])))
         return unsupported("an unusual Gemm", error);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-dnnl_alg_kind_t activation_kind(const struct activation *a)
+static dnnl_alg_kind_t activation_kind(const struct activation *a)
 {
     switch (a->kind) {
     case UNARY_RELU:
@@ -38,7 +38,7 @@ bool activation_fuses(const struct activation *a)
     return activation_kind(a) != dnnl_alg_kind_undef;
 }
 
-void activation_numbers(const struct activation *a, float *alpha, float *beta)
+static void activation_numbers(const struct activation *a, float *alpha, float *beta)
 {
     *alpha = a->kind == UNARY_NEG ? -1 : a->kind == UNARY_RELU ? 0 : a->alpha;
     *beta = a->beta;
@@ -46,6 +46,15 @@ void activation_numbers(const struct activation *a, float *alpha, float *beta)
         *alpha = fmaxf(a->alpha, -FLT_MAX);
         *beta = fminf(a->beta, FLT_MAX);
     }
+}
+
+dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a)
+{
+    float alpha, beta;
+    if (a->kind == UNARY_NONE)
+        return dnnl_success;
+    activation_numbers(a, &alpha, &beta);
+    return dnnl_post_ops_append_eltwise(ops, 1, activation_kind(a), alpha, beta);
 }
 
 // Attributes of n's primitive: own scratchpad, the sum, the activation.
@@ -59,11 +68,8 @@ static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, str
         status = dnnl_post_ops_create(&ops);
     if (status == dnnl_success && n->sum >= 0)
         status = dnnl_post_ops_append_sum(ops, 1);
-    if (status == dnnl_success && n->activation.kind != UNARY_NONE) {
-        float alpha, beta;
-        activation_numbers(&n->activation, &alpha, &beta);
-        status = dnnl_post_ops_append_eltwise(ops, 1, activation_kind(&n->activation), alpha, beta);
-    }
+    if (status == dnnl_success)
+        status = activation_append(ops, &n->activation);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(*out, ops);
     if (ops != NULL)

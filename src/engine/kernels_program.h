@@ -135,8 +135,8 @@ struct window_dims window_dims(const struct window *w, const struct engine_shape
                                const struct engine_shape *y);
 // A convolution's weights with an axis for the groups, if it has any.
 struct engine_shape weights_shape(const struct engine_shape *k, int64_t groups);
-dnnl_alg_kind_t activation_kind(const struct activation *a);
-void activation_numbers(const struct activation *a, float *alpha, float *beta);
+// Adds an activation (UNARY_NONE: nothing) to what a primitive does to its result.
+dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a);
 bool same_place(const struct operand *a, const struct operand *b);
 bool is_reference(const_dnnl_primitive_desc_t pd); // slow
 

@@ -20,10 +20,14 @@ static int same_as(struct walk *w, int v)
     return v;
 }
 
-// v has taken in what n does to it: it is now what the file calls n's result.
+// v has taken in what n does to it: it is now what the file calls n's result. What the file calls v
+// is computed no more.
 static void rename_to(struct walk *w, const struct node *n, int v)
 {
-    w->g->values[v].name = w->g->values[n->outputs[0]].name;
+    struct value *now = &w->g->values[v], *gone = &w->g->values[n->outputs[0]];
+    const char *name = now->name;
+    now->name = gone->name;
+    gone->name = name;
 }
 
 // Readers of n's result read value v from now on; n is gone.

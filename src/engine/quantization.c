@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { FORMAT = 1 };
-static const double SCALE_MIN = 1e-20, SCALE_MAX = 1e20;
+static const float SCALE_MIN = 1e-20f, SCALE_MAX = 1e20f;
 
 static char *copy_text(const char *text)
 {
@@ -83,13 +83,13 @@ static enum err parse_tensor(const char *name, json_t *object, struct quantizati
     snprintf(where, sizeof where, "tensor '%.60s'", name);
     TRY(check_fields(object, where, known, error));
     json_t *scale = json_object_get(object, "scale"), *zero = json_object_get(object, "zero");
-    double s = json_number_value(scale);
+    float s = (float)json_number_value(scale);
     if (!json_is_number(scale) || !(s >= SCALE_MIN && s <= SCALE_MAX))
         return fail(error, ERR_FORMAT, 0, "%s: 'scale' must be a number from 1e-20 to 1e20", where);
     json_int_t z = json_integer_value(zero);
     if (!json_is_integer(zero) || z < 0 || z > 255)
         return fail(error, ERR_FORMAT, 0, "%s: 'zero' must be a whole number from 0 to 255", where);
-    quantization_add_tensor(q, name, (struct quant){(float)s, (int)z});
+    quantization_add_tensor(q, name, (struct quant){s, (int)z});
     return OK;
 }
 
@@ -197,7 +197,7 @@ static const struct entry *find(const struct entry *entries, size_t count, const
     return low < count && strcmp(entries[low].name, name) == 0 ? &entries[low] : NULL;
 }
 
-// Several values may have a name: that which is computed, and those that it took in.
+// Several constants may have a name (copies), so several values.
 static enum err apply(const struct quantization *q, struct graph *g, const struct entry *entries,
                       size_t count, struct error *error)
 {

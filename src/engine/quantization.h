@@ -31,7 +31,7 @@ enum err quantization_parse(struct span text, struct quantization *out,
 void quantization_write(const struct quantization *q, struct buf *out);
 
 // Marks g's values and nodes, after passes_run. ERR_FORMAT: a tensor that the file does not have or
-// that holds no activations. A tensor that passes_run took into another is passed over: then its
-// layer is computed in floats.
+// that holds no activations. What passes_run took into something else is passed over: then that
+// is computed in floats.
 enum err quantization_apply(const struct quantization *q, struct graph *g,
                             struct error *error) MUST_CHECK;

@@ -7,7 +7,8 @@
 
 static bool has_weights(const struct graph *g, const struct node *n)
 {
-    return (n->op->kind == OP_CONV || n->op->kind == OP_GEMM) && graph_constant(g, n, 1) != NULL;
+    bool rows = n->op->kind == OP_GEMM && node_input(g, n, 0)->shape.rank == 2;
+    return (n->op->kind == OP_CONV || rows) && graph_constant(g, n, 1) != NULL;
 }
 
 // Its result has the numbers of its inputs: all are rounded alike.
