@@ -147,7 +147,7 @@ static enum err int8_attributes(const struct node *n, const struct integers *x,
         status = dnnl_post_ops_append_sum(ops, x->sum != NULL ? x->sum->scale / unit : 1);
     if (status == dnnl_success && !x->clips)
         status = activation_append(ops, &n->activation);
-    if (status == dnnl_success && x->general)
+    if (status == dnnl_success && x->general && x->out != NULL)
         status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_linear, 1 / x->out->scale,
                                               (float)x->out->zero);
     if (status == dnnl_success)
