@@ -204,10 +204,9 @@ static enum err place_constant(struct lowering *l, int v, struct error *error)
     return OK;
 }
 
-// The layout of a piece as it would be without the rest: the same order of axes, no gaps.
-static dnnl_memory_desc_t without_gaps(const dnnl_memory_desc_t *piece)
+dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t dims)
 {
-    dnnl_memory_desc_t md = *piece;
+    dnnl_memory_desc_t md = *other;
     dnnl_blocking_desc_t *b = &md.format_desc.blocking;
     int order[DNNL_MAX_NDIMS];
     int64_t step = 1, block[DNNL_MAX_NDIMS];
@@ -221,6 +220,10 @@ static dnnl_memory_desc_t without_gaps(const dnnl_memory_desc_t *piece)
     for (int i = 0; i < b->inner_nblks; i++) {
         block[b->inner_idxs[i]] *= b->inner_blks[i];
         step *= b->inner_blks[i];
+    }
+    for (int i = 0; i < md.ndims; i++) {
+        md.dims[i] = dims[i];
+        md.padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
     }
     for (int i = 0; i < md.ndims; i++) {
         b->strides[order[i]] = step;
@@ -239,7 +242,7 @@ enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t
         TRY(place_constant(l, v, error));
     CHECK(layout->place.where != NOWHERE);
     if (want == NULL && layout->view) {
-        dense = without_gaps(&layout->md);
+        dense = md_like(&layout->md, layout->md.dims);
         want = &dense;
     }
     *out = (struct operand){arg, layout->place, layout->md, NULL};

@@ -483,6 +483,35 @@ enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out,
     return OK;
 }
 
+// Value v, broadcast to x: in x's layout if it has the axes that x keeps in blocks, else row-major.
+static enum err operand_broadcast(struct lowering *l, int v, const struct operand *x, int arg,
+                                  struct operand *out, struct error *error)
+{
+    const struct value *value = &l->graph->values[v];
+    const dnnl_blocking_desc_t *blocks = &x->md.format_desc.blocking;
+    int missing = x->md.ndims - value->t.shape.rank;
+    dnnl_dims_t dims;
+    dnnl_memory_desc_t plain, md;
+    bool same_blocks = true;
+    struct engine_shape s = {.rank = x->md.ndims};
+    for (int i = 0; i < s.rank; i++)
+        s.dims[i] = dims[i] = i < missing ? 1 : value->t.shape.dims[i - missing];
+    for (int i = 0; i < blocks->inner_nblks; i++)
+        same_blocks = same_blocks && dims[blocks->inner_idxs[i]] == x->md.dims[blocks->inner_idxs[i]];
+    TRY(md_plain(&s, &plain, error));
+    md = same_blocks ? md_like(&x->md, dims) : plain;
+    if (value->t.data != NULL)
+        return operand_weight(l, value->t.data, &plain, &md, arg, out, error);
+    if (missing == 0)
+        return operand_of(l, v, arg, &md, out, error);
+    TRY(operand_plain(l, v, arg, out, error));
+    TRY(with_rank(out, x->md.ndims, &out->md, error));
+    if (!dnnl_memory_desc_equal(&out->md, &md))
+        TRY(emit_copy(l, out, &md, out, error));
+    out->arg = arg;
+    return OK;
+}
+
 enum err lower_binary(struct lowering *l, const struct node *n, struct error *error)
 {
     static const dnnl_alg_kind_t kinds[] = {
@@ -504,13 +533,7 @@ enum err lower_binary(struct lowering *l, const struct node *n, struct error *er
     dnnl_binary_desc_t desc;
     dnnl_primitive_desc_t pd;
     TRY(operand_of(l, n->inputs[swap ? 1 : 0], DNNL_ARG_SRC_0, NULL, &x[0], error));
-    int other = n->inputs[swap ? 0 : 1];
-    if (full[0] && full[1])
-        TRY(operand_of(l, other, DNNL_ARG_SRC_1, &x[0].md, &x[1], error));
-    else {
-        TRY(operand_plain(l, other, DNNL_ARG_SRC_1, &x[1], error));
-        TRY(with_rank(&x[1], y->rank, &x[1].md, error));
-    }
+    TRY(operand_broadcast(l, n->inputs[swap ? 0 : 1], &x[0], DNNL_ARG_SRC_1, &x[1], error));
     DNNL_TRY(dnnl_binary_desc_init(&desc, kinds[n->params.binary], &x[0].md, &x[1].md, &x[0].md));
     TRY(describe(l, n, &desc, &pd, error));
     enum err err = OK;

@@ -85,6 +85,9 @@ enum err dnnl_fail(dnnl_status_t status, const char *what, struct error *error);
 // Row-major with this shape (a scalar is a tensor of one axis), or with strides of a permutation.
 enum err md_plain(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);
 
+// A layout of its own for these dims: the order of axes and the blocks of another, no gaps.
+dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t dims);
+
 // A tensor in the arena or the weights: value v as it lies but without gaps (want NULL), or
 // reordered to *want.
 enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
