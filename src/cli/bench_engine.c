@@ -1,6 +1,7 @@
 // smelt bench engine: how near a model comes to the core's own limit.
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/inspect_layers.h"
 #include "cli/options.h"
 #include "cli/peak.h"
 #include "engine/engine.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { RUNS_MIN = 5, RUNS_MAX = 4096, SECONDS_MAX = 3600 };
+enum { RUNS_MIN = 5, RUNS_MAX = 4096, SECONDS_MAX = 3600, LAYER_RUNS = 20 };
 
 static const struct option table[] = {
     {"model", "M", "demo", "a package's name, its folder, or an .onnx file"},
@@ -192,35 +193,6 @@ static void report(const struct bench *b, struct subject *s)
     fprintf(stderr, "  load        %10.0f ms\n", s->load_ms);
 }
 
-// Time per step on stderr: the fastest of several runs, step by step.
-static enum err print_layers(const struct bench *b, struct subject *s, struct engine_step *steps,
-                             struct engine_step *best, struct error *error)
-{
-    enum { RUNS = 20 };
-    size_t count = engine_step_count(s->engine);
-    for (int run = 0; run < RUNS; run++) {
-        TRY(engine_profile(s->context, b->input, s->output, steps, error));
-        for (size_t i = 0; i < count; i++)
-            if (run == 0 || steps[i].ns < best[i].ns)
-                best[i] = steps[i];
-    }
-    for (size_t i = 0; i < count; i++)
-        fprintf(stderr, "%4zu %10.1f us  %-18s %-26s %s\n", i, (double)best[i].ns / 1000,
-                best[i].op, best[i].kernel, best[i].node);
-    return OK;
-}
-
-static enum err report_layers(const struct bench *b, struct subject *s, struct error *error)
-{
-    size_t count = engine_step_count(s->engine);
-    struct engine_step *steps = calloc(2 * count + 1, sizeof *steps);
-    if (steps == NULL)
-        return fail(error, ERR_NOMEM, 0, "no memory");
-    enum err err = print_layers(b, s, steps, steps + count, error);
-    free(steps);
-    return err;
-}
-
 static enum err bench(struct bench *b, const struct options *o, long seconds, struct error *error)
 {
     TRY(prepare(b, options_get(o, "model"), options_get(o, "models"), error));
@@ -231,7 +203,7 @@ static enum err bench(struct bench *b, const struct options *o, long seconds, st
             continue;
         report(b, s);
         if (options_on(o, "layers"))
-            TRY(report_layers(b, s, error));
+            TRY(inspect_layers(s->engine, LAYER_RUNS, stderr, error));
     }
     return OK;
 }
