@@ -217,7 +217,9 @@ def small_disk(site):
         pytest.skip("mounting a small disk needs root: " + done.stderr.decode().strip())
     yield site
     site.stop()
-    subprocess.run(["umount", site.data], check=True)
+    # the roles end by themselves when their supervisor has been killed
+    smelt.wait_until(lambda: subprocess.run(["umount", site.data], capture_output=True).returncode == 0, 60,
+                     "the end of the roles, which hold the disk")
 
 
 def fill(data, leave_bytes=0):
