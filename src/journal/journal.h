@@ -65,8 +65,8 @@ enum journal_class {
 enum err journal_append(struct journal *j, enum journal_class class, uint8_t type,
                         const struct span *parts, size_t count, struct journal_record *out,
                         struct error *error) MUST_CHECK;
-// Starts to write what was appended, unless a commit is under way (then it follows by itself). Synchronous: returns
-// when it is on disk.
+// Starts to write what was appended, unless a commit is under way (then it follows by itself).
+// Synchronous: returns when it is on disk.
 void journal_flush(struct journal *j);
 
 uint64_t journal_next_sequence(const struct journal *j); // of the next record
@@ -80,18 +80,21 @@ enum err journal_read(struct journal *j, struct journal_place place, struct buf 
 
 // How many records (and bytes) that matter a segment holds: add (+1) and take back (-1).
 void journal_count(struct journal *j, uint16_t segment, int records, int64_t bytes);
-// The segment holds a note that something older is dead, which began with record `oldest_sequence`: as long as
-// a segment as old as that exists, this one must stay. movable: compaction can append the note anew.
+// The segment holds a note that something older is dead, which began with record `oldest_sequence`:
+// as long as a segment as old as that exists, this one must stay. movable: compaction can append
+// the note anew.
 void journal_tombstone(struct journal *j, uint16_t segment, uint64_t oldest_sequence, bool movable);
-// True while some segment other than `segment` that is older than it may hold records from `oldest_sequence` on.
+// True while some segment other than `segment` that is older than it may hold records from
+// `oldest_sequence` on.
 bool journal_tombstone_needed(const struct journal *j, uint16_t segment, uint64_t oldest_sequence);
 // Bytes of JOURNAL_DELETE records that must fit whatever happens, for instance one delete for each message.
 void journal_reserve(struct journal *j, uint64_t bytes);
 
-// Compaction. _victim picks a full segment that is mostly garbage, when there is garbage enough. _scan hands
-// the records of it to fn, at least one and about max_bytes a call; the user appends anew what matters and moves its
-// counts; *done when the segment was read to its end. _moved gives the segment back (it is not removed before): complete
-// says that all that matters in it, notes too, was appended anew. When nothing is counted in it, it goes by itself.
+// Compaction. _victim picks a full segment that is mostly garbage, when there is garbage enough.
+// _scan hands the records of it to fn, at least one and about max_bytes a call; the user appends
+// anew what matters and moves its counts; *done when the segment was read to its end. _moved gives
+// the segment back (it is not removed before): complete says that all that matters in it, notes
+// too, was appended anew. When nothing is counted in it, it goes by itself.
 bool journal_victim(struct journal *j, uint16_t *segment); // cheap while nothing changed
 void journal_moved(struct journal *j, uint16_t segment, bool complete);
 enum err journal_scan(struct journal *j, uint16_t segment, uint32_t *at, size_t max_bytes,

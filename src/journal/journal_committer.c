@@ -1,5 +1,5 @@
-// The half of the journal that touches the disk: commits, new segments, removals. Runs in a thread of its own,
-// or inside journal_committer_submit when the journal is synchronous.
+// The half of the journal that touches the disk: commits, new segments, removals. Runs in a thread
+// of its own, or inside journal_committer_submit when the journal is synchronous.
 #include "journal/journal_internal.h"
 
 #include "base/check.h"

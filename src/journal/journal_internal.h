@@ -23,7 +23,8 @@ struct batch {
 
 enum job_kind { JOB_COMMIT, JOB_SPARE, JOB_REMOVE };
 
-// Work of the committer. Filled by the loop's thread, carried out by the committer, collected by the loop's thread.
+// Work of the committer. Filled by the loop's thread, carried out by the committer, collected by
+// the loop's thread.
 struct job {
     enum job_kind kind;
     struct job *next;

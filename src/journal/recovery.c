@@ -255,8 +255,8 @@ static uint32_t used_end(const struct scan *c)
     return end;
 }
 
-// The scan stopped at c->at. That is a torn tail, which may be cut, unless a record behind it proves that this place had
-// been synced: one whose own write began behind it.
+// The scan stopped at c->at. That is a torn tail, which may be cut, unless a record behind it
+// proves that this place had been synced: one whose own write began behind it.
 static enum err check_torn(const struct scan *c, struct error *error)
 {
     uint32_t end = used_end(c);
@@ -300,7 +300,8 @@ static enum err load(struct scan *c, uint32_t i, struct error *error)
     return journal_read_at(j, c->s->fd, c->data, j->segment_bytes, 0, c->path, error);
 }
 
-// The segments behind the tail must never have been used: what is in them would prove that the tail was whole.
+// The segments behind the tail must never have been used: what is in them would prove that the tail
+// was whole.
 static enum err check_unused(struct scan *c, const struct scan *tail, uint32_t from,
                              struct error *error)
 {

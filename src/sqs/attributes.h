@@ -1,5 +1,6 @@
-// The attributes of a queue that can be set: one table with names, ranges and defaults; parsed values; their text.
-// Pure. Source: API model and developer guide of Amazon SQS ("Quotas", SetQueueAttributes).
+// The attributes of a queue that can be set: one table with names, ranges and defaults; parsed
+// values; their text. Pure. Source: API model and developer guide of Amazon SQS ("Quotas",
+// SetQueueAttributes).
 #pragma once
 
 #include "base/limits.h"

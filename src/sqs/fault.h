@@ -1,6 +1,6 @@
-// What goes wrong in an SQS request, as its client sees it: one table from our code to the names and status of
-// both protocols. Pure.
-// Source: the service's API model (awsQueryError) and published validated tests of the real service.
+// What goes wrong in an SQS request, as its client sees it: one table from our code to the names
+// and status of both protocols. Pure. Source: the service's API model (awsQueryError) and published
+// validated tests of the real service.
 #pragma once
 
 #include "base/buf.h"

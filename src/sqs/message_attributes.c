@@ -131,7 +131,8 @@ static enum sqs_code check_system(const struct attribute_in *a, struct fault *f)
     return SQS_OK;
 }
 
-// --- stored form: for each, name and type with uint16_t lengths, a flag, the value with a uint32_t length ---
+// --- stored form: for each, name and type with uint16_t lengths, a flag, the value with a uint32_t
+// length ---
 
 static int by_name(const void *a, const void *b)
 {

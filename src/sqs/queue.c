@@ -31,8 +31,8 @@ static void on_failed(void *ctx, const struct error *error)
         qs->config.on_failed(qs->config.ctx, error);
 }
 
-// Store time goes on where it was. On the same boot of the kernel its monotonic clock says how long we were away;
-// otherwise the wall clock does, as far as it did not go back.
+// Store time goes on where it was. On the same boot of the kernel its monotonic clock says how long
+// we were away; otherwise the wall clock does, as far as it did not go back.
 static void time_anchor(struct queues *qs)
 {
     static const uint8_t unknown[BOOT_ID_BYTES];
@@ -467,9 +467,9 @@ static enum err deletes_append(struct queues *qs, const struct stored_delete *go
     return OK;
 }
 
-// Before all of a queue goes with one record: messages that came to it from elsewhere get a delete each. The one record
-// speaks of those whose own record names the queue; where another came from may be forgotten by then.
-// *oldest: smallest id in the queue.
+// Before all of a queue goes with one record: messages that came to it from elsewhere get a delete
+// each. The one record speaks of those whose own record names the queue; where another came from
+// may be forgotten by then. *oldest: smallest id in the queue.
 static enum err delete_moved(struct queues *qs, struct queue *q, uint64_t *oldest,
                              struct error *error)
 {

@@ -1,4 +1,5 @@
-// Writes a reply in either protocol from one sequence of calls: names differ, the structure is the same. Pure.
+// Writes a reply in either protocol from one sequence of calls: names differ, the structure is the
+// same. Pure.
 //   JSON   {"Messages":[{"MessageId":"…"}]}
 //   Query  <XResponse><XResult><Message><MessageId>…</MessageId></Message></XResult>…</XResponse>
 #pragma once
