@@ -24,7 +24,8 @@ enum err journal_write(struct journal *j, int fd, const void *data, size_t len, 
             continue;
         if (done <= 0)
             return fail(error, err_from_errno(done < 0 ? errno : EIO), done < 0 ? errno : EIO,
-                        "write %zu bytes at offset %llu of '%s'", len, (unsigned long long)at, what);
+                        "write %zu bytes at offset %llu of '%s'", len, (unsigned long long)at,
+                        what);
         p += done;
         at += (uint64_t)done;
         len -= (size_t)done;

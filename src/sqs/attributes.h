@@ -30,7 +30,7 @@ struct attribute_spec {
     bool fifo_only;
 };
 
-extern const struct attribute_spec attribute_specs[]; // ends with name NULL
+extern const struct attribute_spec attribute_specs[];          // ends with name NULL
 const struct attribute_spec *attribute_find(struct span name); // NULL: not one that can be set
 
 void attributes_init(struct queue_attributes *a, bool fifo); // defaults

@@ -15,8 +15,8 @@ struct id_pool {
 
 struct sqs_call {
     struct queues *queues;
-    struct id_pool *ids;    // NULL: fetched one by one
-    struct arena *arena;    // of the request
+    struct id_pool *ids; // NULL: fetched one by one
+    struct arena *arena; // of the request
     struct sqs_request in;
     int64_t now_ms;         // store time
     bool json;              // the protocol

@@ -26,15 +26,15 @@ enum {
 };
 
 struct queues_config {
-    const char *dir;             // exists, ours alone
-    const struct journal_io *io; // NULL: the real one
-    uint32_t segment_bytes;      // 0: default
-    struct loop *loop;           // NULL: synchronous journal
+    const char *dir;                  // exists, ours alone
+    const struct journal_io *io;      // NULL: the real one
+    uint32_t segment_bytes;           // 0: default
+    struct loop *loop;                // NULL: synchronous journal
     uint8_t store_id[STORE_ID_BYTES]; // random; used for a new store
     int64_t wall_ms, monotonic_ms;    // now
     uint8_t boot_id[BOOT_ID_BYTES];   // of the running kernel; zeros: unknown
     void *ctx;
-    void (*on_durable)(void *ctx, uint64_t sequence); // after the queues have taken note
+    void (*on_durable)(void *ctx, uint64_t sequence);        // after the queues have taken note
     void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
 };
 
@@ -95,7 +95,7 @@ enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, ui
                           struct fault *f);
 
 // --- messages ---
-struct message_in { // all borrowed
+struct message_in {                       // all borrowed
     uint8_t message_id[MESSAGE_ID_BYTES]; // random
     struct span body, sender, group, dedup, trace;
     struct span attributes; // encoded by message_attributes_encode
@@ -105,7 +105,7 @@ struct message_in { // all borrowed
 struct sent {
     uint64_t id; // what the caller waits for; also the FIFO sequence number
     uint8_t message_id[MESSAGE_ID_BYTES]; // the one sent, or that of the message it repeats
-    bool duplicate; // FIFO: nothing was added
+    bool duplicate;                       // FIFO: nothing was added
 };
 // FIFO: in->group and in->dedup must be there.
 enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
@@ -119,8 +119,8 @@ struct received {
     const char *source_queue; // name; NULL: did not come from another queue. Until the queue goes
 };
 struct receive_in {
-    size_t max;       // 1 to 10
-    int visibility_s; // -1: the queue's
+    size_t max;               // 1 to 10
+    int visibility_s;         // -1: the queue's
     bool over_limit_is_error; // too many in flight: OverLimit instead of nothing
     struct span attempt;      // FIFO: ReceiveRequestAttemptId, may be empty
 };

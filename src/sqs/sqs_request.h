@@ -102,9 +102,9 @@ struct sqs_request {
 enum field_kind {
     FIELD_TEXT,
     FIELD_INT,
-    FIELD_TEXTS,       // list of strings
-    FIELD_MAP,         // name to value
-    FIELD_ATTRIBUTES,  // message attributes
+    FIELD_TEXTS,      // list of strings
+    FIELD_MAP,        // name to value
+    FIELD_ATTRIBUTES, // message attributes
     FIELD_ENTRIES,
 };
 
@@ -127,7 +127,8 @@ struct text_item *text_item(struct arena *arena, struct text_list *l, uint64_t i
 struct attribute_in *attribute_item(struct arena *arena, struct attribute_list *l, uint64_t index);
 struct request_entry *entry_item(struct arena *arena, struct entry_list *l, uint64_t index);
 
-// Decoders. body and parameters must stay as long as the request. SQS_MALFORMED and others with text in *f.
+// Decoders. body and parameters must stay as long as the request. SQS_MALFORMED and others with
+// text in *f.
 enum sqs_code request_from_json(struct span body, struct sqs_request *r, struct fault *f);
 // Form-encoded parameters of body and URL; sets r->action too (ACTION_NONE: *action_given has the
 // name, or no data).
