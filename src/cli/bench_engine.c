@@ -1,6 +1,7 @@
 // smelt bench engine: how near a model comes to the core's own limit.
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/inspect_layers.h"
 #include "cli/options.h"
 #include "cli/peak.h"
 #include "engine/engine.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { RUNS_MIN = 5, RUNS_MAX = 4096, SECONDS_MAX = 3600 };
+enum { RUNS_MIN = 5, RUNS_MAX = 4096, SECONDS_MAX = 3600, LAYER_RUNS = 20 };
 
 static const struct option table[] = {
     {"model", "M", "demo", "a package's name, its folder, or an .onnx file"},
@@ -120,41 +121,12 @@ static void report(struct bench *b)
     fprintf(stderr, "  load        %10.0f ms\n", b->load_ms);
 }
 
-// Time per step on stderr: the fastest of several runs, step by step.
-static enum err print_layers(struct bench *b, struct engine_step *steps, struct engine_step *best,
-                             struct error *error)
-{
-    enum { RUNS = 20 };
-    size_t count = engine_step_count(b->engine);
-    for (int run = 0; run < RUNS; run++) {
-        TRY(engine_profile(b->context, b->input, b->output, steps, error));
-        for (size_t i = 0; i < count; i++)
-            if (run == 0 || steps[i].ns < best[i].ns)
-                best[i] = steps[i];
-    }
-    for (size_t i = 0; i < count; i++)
-        fprintf(stderr, "%4zu %10.1f us  %-18s %-26s %s\n", i, (double)best[i].ns / 1000,
-                best[i].op, best[i].kernel, best[i].node);
-    return OK;
-}
-
-static enum err report_layers(struct bench *b, struct error *error)
-{
-    size_t count = engine_step_count(b->engine);
-    struct engine_step *steps = calloc(2 * count + 1, sizeof *steps);
-    if (steps == NULL)
-        return fail(error, ERR_NOMEM, 0, "no memory");
-    enum err err = print_layers(b, steps, steps + count, error);
-    free(steps);
-    return err;
-}
-
 static enum err bench(struct bench *b, const struct options *o, long seconds, struct error *error)
 {
     TRY(prepare(b, options_get(o, "model"), options_get(o, "models"), error));
     TRY(measure(b, (double)seconds, error));
     report(b);
-    return options_on(o, "layers") ? report_layers(b, error) : OK;
+    return options_on(o, "layers") ? inspect_layers(b->engine, LAYER_RUNS, stderr, error) : OK;
 }
 
 int bench_engine_main(int argc, char **argv)

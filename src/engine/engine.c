@@ -119,6 +119,11 @@ size_t engine_step_count(const struct engine *e)
     return program_step_count(e->program);
 }
 
+void engine_layers(const struct engine *e, struct engine_layer *layers)
+{
+    program_layers(e->program, layers);
+}
+
 enum err engine_context_new(const struct engine *e, struct engine_context **out,
                             struct error *error)
 {

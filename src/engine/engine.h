@@ -57,6 +57,21 @@ struct engine_step {
     int64_t ns; // of this one run
 };
 size_t engine_step_count(const struct engine *e);
+// A step of the loaded model: what it makes, what it reads and writes. Strings: as long as the
+// engine.
+struct engine_layer {
+    const char *node;      // its name in the file; "" for a change of layout
+    const char *op;        // ONNX's name, of the last operator that went into it; or "reorder"
+    const char *kernel;    // oneDNN's name of the implementation; "plain": our own
+    const char *precision; // "fp32", "int8"
+    struct engine_shape output;
+    double flop;          // of convolutions and matrices; multiply and add are two
+    size_t weight_bytes;  // read, shared by all processes
+    size_t data_bytes;    // of the arena, read and written
+    int64_t arena_offset; // of its result, bytes
+};
+// layers: engine_step_count entries.
+void engine_layers(const struct engine *e, struct engine_layer *layers);
 // engine_run with a look at the clock around each step; steps has engine_step_count entries.
 enum err engine_profile(struct engine_context *c, const float *input, float *output,
                         struct engine_step *steps, struct error *error) MUST_CHECK;

@@ -185,7 +185,7 @@ static enum err fold(struct graph *g, struct node *n, double flop, struct error 
     return OK;
 }
 
-static double node_flop(const struct graph *g, const struct node *n)
+double graph_node_flop(const struct graph *g, const struct node *n)
 {
     double count = (double)shape_count(&g->values[n->outputs[0]].t.shape);
     if (n->op->kind == OP_CONV) {
@@ -215,7 +215,7 @@ static enum err infer_node(struct graph *g, struct node *n, struct error *error)
     if (shape_count(&out->t.shape) < 0)
         return node_fail(n, ERR_LIMIT, error, "its result (%s) has over %d elements",
                          shape_text(&out->t.shape, text), MODEL_ELEMENTS_MAX);
-    double flop = node_flop(g, n);
+    double flop = graph_node_flop(g, n);
     TRY(fold(g, n, flop, error));
     if (!n->dead)
         g->flop += flop;

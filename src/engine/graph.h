@@ -9,10 +9,12 @@
 #include <stdbool.h>
 
 enum dtype { DTYPE_F32, DTYPE_I64 }; // what a file holds otherwise is widened when read
+enum stored { STORED_WIDE, STORED_INT8, STORED_UINT8 }; // bytes, where quantization depends on them
 
 // Dense, row-major. data NULL: not known before a picture comes, or an optional input left out.
 struct tensor {
     enum dtype dtype;
+    enum stored stored; // of constants
     struct engine_shape shape;
     void *data;
 };
@@ -71,6 +73,23 @@ enum unary { // y =
     UNARY_EXP,
     UNARY_SQRT,
     UNARY_NEG,
+    UNARY_SWISH, // x sigmoid(alpha x)
+    UNARY_GELU,  // x (1 + erf(x / sqrt 2)) / 2
+    UNARY_GELU_TANH,
+    UNARY_ERF,
+    UNARY_ELU,      // x < 0 ? alpha (exp(x) - 1) : x
+    UNARY_SELU,     // beta (x < 0 ? alpha (exp(x) - 1) : x)
+    UNARY_SOFTPLUS, // log(1 + exp(x))
+    UNARY_SOFTSIGN, // x / (1 + |x|)
+    UNARY_MISH,     // x tanh(log(1 + exp(x)))
+    UNARY_ABS,
+    UNARY_LOG,
+    UNARY_POW, // x to the beta
+    UNARY_RECIPROCAL,
+    UNARY_FLOOR,
+    UNARY_CEIL,
+    UNARY_ROUND, // half to even
+    UNARY_SIGN,
 };
 
 struct activation {
@@ -78,7 +97,37 @@ struct activation {
     float alpha, beta;
 };
 
-enum binary { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV };
+enum binary {
+    BINARY_ADD,
+    BINARY_SUB,
+    BINARY_MUL,
+    BINARY_DIV,
+    BINARY_MAX,
+    BINARY_MIN,
+    BINARY_POW,
+    BINARY_PRELU, // a < 0 ? a b : a
+    // of these the result is 0 or 1, an integer
+    BINARY_EQUAL,
+    BINARY_LESS,
+    BINARY_LESS_EQUAL,
+    BINARY_GREATER,
+    BINARY_GREATER_EQUAL,
+    BINARY_AND,
+    BINARY_OR,
+};
+
+enum reduce { REDUCE_MEAN, REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_L1, REDUCE_L2 };
+
+enum resize_mode { RESIZE_NEAREST, RESIZE_LINEAR, RESIZE_CUBIC };
+enum resize_place { // which place x of the input an output position o looks at; s: the scale
+    PLACE_HALF_PIXEL,         // (o + 0.5) / s - 0.5
+    PLACE_HALF_PIXEL_PYTORCH, // the same, but 0 where the output has one element
+    PLACE_ALIGN_CORNERS,      // o (in - 1) / (out - 1)
+    PLACE_ASYMMETRIC,         // o / s
+    PLACE_HALF_PIXEL_NEAREST, // (o + 0.5) / s
+};
+enum resize_round { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, ROUND_FLOOR, ROUND_CEIL };
+enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE };
 
 // What an operator's attributes and constant inputs say, read once by its shape function.
 union params {
@@ -92,11 +141,39 @@ union params {
     struct {
         int64_t before[ENGINE_RANK_MAX], after[ENGINE_RANK_MAX];
         float value;
+        enum pad_mode mode;
     } pad;
     struct {
         int64_t start[ENGINE_RANK_MAX], step[ENGINE_RANK_MAX];
     } slice;
-    bool reduced[ENGINE_RANK_MAX]; // per axis of the input
+    struct {
+        bool axes[ENGINE_RANK_MAX]; // of the input
+        enum reduce kind;
+    } reduce;
+    struct {
+        enum resize_mode mode;
+        enum resize_place place;
+        enum resize_round round;
+        bool exclude_outside; // cubic: taps beyond the edge weigh nothing, instead of repeating it
+        float cubic;
+        float scale[ENGINE_RANK_MAX];
+    } resize;
+    struct {
+        int axis; // LayerNormalization: this one and all behind it
+        float epsilon;
+    } norm;
+    struct {
+        int64_t size;
+        float alpha, beta, bias;
+    } lrn;
+    struct {
+        int axis;
+        float low, high; // of the quantized type
+    } quantize;
+    struct {
+        int64_t block;
+        bool columns_first; // DepthToSpace: DCR
+    } depth;
     struct {
         float alpha, beta;
         bool transpose_a, transpose_b;
@@ -114,6 +191,7 @@ struct node {
     int attribute_count;
     int *inputs, *outputs; // values; -1: left out
     int input_count, output_count;
+    int part, parts; // a Split is read as one node for each of its results
     union params params;
     bool dead; // nobody reads it, or a pass took it into another node
 
@@ -160,6 +238,8 @@ void graph_count_readers(struct graph *g);
 // Finds each live node's operator, then types and shapes from input to output; computes what
 // depends on constants only. ERR_UNSUPPORTED names operator, node and opset before any other work.
 enum err graph_infer(struct graph *g, struct error *error) MUST_CHECK;
+// Multiplications and additions of a Conv, Gemm or MatMul; 0 for others.
+double graph_node_flop(const struct graph *g, const struct node *n);
 
 // Number of elements; -1 when it is over MODEL_ELEMENTS_MAX or a dimension is negative.
 int64_t shape_count(const struct engine_shape *s);

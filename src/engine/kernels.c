@@ -87,7 +87,7 @@ static void buffer_used(struct lowering *l, const struct place *place)
 
 void value_is(struct lowering *l, int v, const struct operand *x, const dnnl_memory_desc_t *md)
 {
-    l->layouts[v] = (struct layout){*md, x->place};
+    l->layouts[v] = (struct layout){*md, x->place, false};
     if (x->place.where == IN_ARENA && l->buffer_until[x->place.buffer] < l->last_reader[v])
         l->buffer_until[x->place.buffer] = l->last_reader[v];
 }
@@ -148,6 +148,15 @@ enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd
     TRY(err);
     if (status != dnnl_success)
         return dnnl_fail(status, "dnnl_primitive_create", error);
+    if (n != NULL) {
+        s.shape = node_output(l->graph, n)->shape;
+        s.flop = graph_node_flop(l->graph, n);
+    } else {
+        s.shape.rank = operands[count - 1].md.ndims < ENGINE_RANK_MAX ? operands[count - 1].md.ndims
+                                                                      : ENGINE_RANK_MAX;
+        for (int i = 0; i < s.shape.rank; i++)
+            s.shape.dims[i] = operands[count - 1].md.dims[i];
+    }
     memcpy(s.operands, operands, (size_t)count * sizeof *operands);
     s.operand_count = count;
     if (scratch_bytes > 0)
@@ -191,17 +200,51 @@ static enum err place_constant(struct lowering *l, int v, struct error *error)
                     value->name);
     TRY(md_plain(&value->t.shape, &md, error));
     TRY(operand_weight(l, value->t.data, &md, &md, 0, &x, error));
-    l->layouts[v] = (struct layout){md, x.place};
+    l->layouts[v] = (struct layout){md, x.place, false};
     return OK;
+}
+
+dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t dims)
+{
+    dnnl_memory_desc_t md = *other;
+    dnnl_blocking_desc_t *b = &md.format_desc.blocking;
+    int order[DNNL_MAX_NDIMS];
+    int64_t step = 1, block[DNNL_MAX_NDIMS];
+    for (int i = 0; i < md.ndims; i++) {
+        int k = i; // by stride, the smallest first; of equal ones the last axis
+        for (; k > 0 && b->strides[order[k - 1]] >= b->strides[i]; k--)
+            order[k] = order[k - 1];
+        order[k] = i;
+        block[i] = 1;
+    }
+    for (int i = 0; i < b->inner_nblks; i++) {
+        block[b->inner_idxs[i]] *= b->inner_blks[i];
+        step *= b->inner_blks[i];
+    }
+    for (int i = 0; i < md.ndims; i++) {
+        md.dims[i] = dims[i];
+        md.padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
+    }
+    for (int i = 0; i < md.ndims; i++) {
+        b->strides[order[i]] = step;
+        step *= md.padded_dims[order[i]] / block[order[i]];
+    }
+    md.offset0 = 0;
+    return md;
 }
 
 enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                     struct operand *out, struct error *error)
 {
     struct layout *layout = &l->layouts[v], *copy = &l->copies[v];
+    dnnl_memory_desc_t dense;
     if (layout->place.where == NOWHERE && l->graph->values[v].t.data != NULL)
         TRY(place_constant(l, v, error));
     CHECK(layout->place.where != NOWHERE);
+    if (want == NULL && layout->view) {
+        dense = md_like(&layout->md, layout->md.dims);
+        want = &dense;
+    }
     *out = (struct operand){arg, layout->place, layout->md, NULL};
     if (want == NULL || dnnl_memory_desc_equal(&layout->md, want))
         return OK;
@@ -211,7 +254,7 @@ enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t
     }
     TRY(emit_copy(l, out, want, out, error));
     out->arg = arg;
-    *copy = (struct layout){*want, out->place};
+    *copy = (struct layout){*want, out->place, false};
     l->buffer_until[out->place.buffer] = l->last_reader[v];
     return OK;
 }
@@ -221,6 +264,17 @@ enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out, 
     dnnl_memory_desc_t md;
     TRY(md_plain(&l->graph->values[v].t.shape, &md, error));
     return operand_of(l, v, arg, &md, out, error);
+}
+
+enum err operand_as(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                    struct operand *out, struct error *error)
+{
+    int rank = l->graph->values[v].t.shape.rank;
+    if (want->ndims == (rank > 0 ? rank : 1))
+        return operand_of(l, v, arg, want, out, error);
+    TRY(operand_plain(l, v, arg, out, error));
+    out->md = *want;
+    return OK;
 }
 
 // Constant integers, such as indices, for a plain kernel.
@@ -248,6 +302,8 @@ static enum err lower_plain(struct lowering *l, const struct node *n, struct err
     if (n->op->plain == NULL || n->sum >= 0 || node_output(l->graph, n)->dtype != DTYPE_F32)
         return node_fail(n, ERR_UNSUPPORTED, error, "computes integers from the picture");
     *s.node = *n;
+    s.shape = node_output(l->graph, n)->shape;
+    s.flop = graph_node_flop(l->graph, n);
     s.node->name = s.name;
     s.operand_count = (int)count;
     for (int k = 0; k < n->input_count; k++) {
@@ -478,4 +534,35 @@ size_t program_arena_bytes(const struct program *p)
 size_t program_step_count(const struct program *p)
 {
     return p->step_count;
+}
+
+static struct engine_layer describe_step(const struct program *p, const struct step *s)
+{
+    struct engine_layer y = {.node = s->name, .op = s->op, .kernel = s->kernel};
+    y.precision = "fp32";
+    y.output = s->shape;
+    y.flop = s->flop;
+    y.arena_offset = -1;
+    for (int i = 0; i < s->operand_count; i++) {
+        const struct operand *x = &s->operands[i];
+        if (x->place.where == NOWHERE || x->arg == DNNL_ARG_SCRATCHPAD)
+            continue;
+        size_t bytes = dnnl_memory_desc_get_size(&x->md);
+        if (x->place.where == IN_WEIGHTS)
+            y.weight_bytes += bytes;
+        else
+            y.data_bytes += bytes;
+        if (x->md.data_type == dnnl_s8 || x->md.data_type == dnnl_u8)
+            y.precision = "int8";
+        if (x->place.where == IN_ARENA &&
+            (x->arg == (s->primitive != NULL ? DNNL_ARG_DST : -1) || x->arg == DNNL_ARG_TO))
+            y.arena_offset = (int64_t)p->buffers[x->place.buffer].offset;
+    }
+    return y;
+}
+
+void program_layers(const struct program *p, struct engine_layer *layers)
+{
+    for (size_t i = 0; i < p->step_count; i++)
+        layers[i] = describe_step(p, &p->steps[i]);
 }

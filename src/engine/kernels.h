@@ -26,11 +26,14 @@ enum err program_run(struct program_context *c, const float *input, float *outpu
                      const atomic_int *cancel, int64_t deadline_ms, struct error *error) MUST_CHECK;
 
 size_t program_step_count(const struct program *p);
+void program_layers(const struct program *p, struct engine_layer *layers);
 enum err program_profile(struct program_context *c, const float *input, float *output,
                          struct engine_step *steps, struct error *error) MUST_CHECK;
 
 // Lowerings for the operator table. ERR_UNSUPPORTED with nothing emitted: the plain kernel runs.
 op_lower lower_conv, lower_pool, lower_batch_norm, lower_unary, lower_binary, lower_concat;
-op_lower lower_gemm, lower_matmul, lower_softmax, lower_reduce_mean, lower_reshape, lower_transpose;
+op_lower lower_gemm, lower_matmul, lower_softmax, lower_reduce, lower_reshape, lower_transpose;
+op_lower lower_slice, lower_gather, lower_layer_norm, lower_instance_norm, lower_lrn, lower_resize,
+    lower_variadic;
 // Whether oneDNN computes it inside another primitive.
 bool activation_fuses(const struct activation *a);

@@ -30,6 +30,8 @@ struct step {
     struct operand *operands;
     int operand_count;
     struct node *node;
+    struct engine_shape shape; // of the result
+    double flop;
     struct tensor *tensors; // [operand_count] shapes for the plain kernel
 };
 
@@ -55,6 +57,7 @@ struct weight { // to be packed
 struct layout { // of a value
     dnnl_memory_desc_t md;
     struct place place;
+    bool view; // a piece of something larger: strides with gaps
 };
 
 struct lowering {
@@ -82,11 +85,19 @@ enum err dnnl_fail(dnnl_status_t status, const char *what, struct error *error);
 // Row-major with this shape (a scalar is a tensor of one axis), or with strides of a permutation.
 enum err md_plain(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);
 
-// A tensor in the arena or the weights: value v as it lies (want NULL) or reordered to *want.
+// A layout of its own for these dims: the order of axes and the blocks of another, no gaps.
+dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t dims);
+
+// A tensor in the arena or the weights: value v as it lies but without gaps (want NULL), or
+// reordered to *want.
 enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                     struct operand *out, struct error *error);
 enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out,
                        struct error *error);
+// The same for a *want with other axes than v's shape, such as rows for all axes but the last: then
+// row-major, seen with those.
+enum err operand_as(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                    struct operand *out, struct error *error);
 // Floats to be packed as md `to`; data must live as long as the graph.
 enum err operand_weight(struct lowering *l, const float *data, const dnnl_memory_desc_t *from,
                         const dnnl_memory_desc_t *to, int arg, struct operand *out,
@@ -104,3 +115,17 @@ enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd
 // Copies x into a new buffer with layout md.
 enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
                    struct operand *out, struct error *error);
+
+// What kernels_*.c that lower operators share; defined in kernels_ops.c.
+// A primitive descriptor of n from a descriptor of its operation.
+enum err describe(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
+                  dnnl_primitive_desc_t *out, struct error *error);
+// Emits a primitive with one source and one result; in place where that is allowed.
+enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
+                     const struct operand *src, bool in_place, struct error *error);
+// Value v is x seen in v's own shape. A blocked layout may pass as it is; else row-major does.
+enum err view_as(struct lowering *l, struct operand *x, int v, struct error *error);
+// x's layout seen with leading axes of 1 up to `rank`.
+enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, struct error *error);
+bool is_reference(const_dnnl_primitive_desc_t pd); // slow
+enum err md_any(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);

@@ -229,29 +229,57 @@ static enum err read_node(struct graph *g, struct names *names, const Onnx__Node
     return OK;
 }
 
+// A Split becomes one node for each result that it makes: all others make one that counts.
+static enum err read_split(struct graph *g, struct names *names, const Onnx__NodeProto *p,
+                           struct error *error)
+{
+    Onnx__NodeProto one = *p;
+    one.n_output = 1;
+    for (size_t i = 0; i < p->n_output; i++) {
+        one.output = &p->output[i];
+        TRY(read_node(g, names, &one, g->node_count, error));
+        g->nodes[g->node_count].part = (int)i;
+        g->nodes[g->node_count++].parts = (int)p->n_output;
+    }
+    return OK;
+}
+
+static bool is_split(const Onnx__NodeProto *p)
+{
+    return p->op_type != NULL && strcmp(p->op_type, "Split") == 0 && p->n_output > 0;
+}
+
 static enum err read_graph(const Onnx__GraphProto *p, struct graph *g, struct error *error)
 {
-    size_t values = p->n_initializer + p->n_input;
+    size_t values = p->n_initializer + p->n_input, nodes = 0;
     struct names names = {.cap = 16};
-    if (p->n_node > MODEL_NODES_MAX)
-        return fail(error, ERR_LIMIT, 0, "the model has %zu nodes, the limit is %d", p->n_node,
-                    MODEL_NODES_MAX);
-    for (size_t i = 0; i < p->n_node; i++)
+    for (size_t i = 0; i < p->n_node; i++) {
         values += p->node[i]->n_output + 2; // passes.c adds up to two constants a node
+        nodes += is_split(p->node[i]) ? p->node[i]->n_output : 1;
+    }
+    if (nodes > MODEL_NODES_MAX)
+        return fail(error, ERR_LIMIT, 0, "the model has %zu nodes, the limit is %d", nodes,
+                    MODEL_NODES_MAX);
     if (values > INT32_MAX / 4)
         return fail(error, ERR_LIMIT, 0, "the model has %zu values", values);
     while (names.cap < 2 * values)
         names.cap *= 2;
     g->value_cap = (int)values;
     g->values = pool_calloc(&g->pool, values, sizeof *g->values);
-    g->nodes = pool_calloc(&g->pool, p->n_node, sizeof *g->nodes);
+    g->nodes = pool_calloc(&g->pool, nodes, sizeof *g->nodes);
     names.slots = pool_calloc(&g->pool, names.cap, sizeof *names.slots);
     if (g->values == NULL || g->nodes == NULL || names.slots == NULL)
         return no_room(g, error);
     TRY(read_initializers(p, g, &names, error));
     TRY(read_inputs(p, g, &names, error));
-    for (size_t i = 0; i < p->n_node; i++, g->node_count++)
-        TRY(read_node(g, &names, p->node[i], (int)i, error));
+    for (size_t i = 0; i < p->n_node; i++) {
+        if (is_split(p->node[i])) {
+            TRY(read_split(g, &names, p->node[i], error));
+            continue;
+        }
+        TRY(read_node(g, &names, p->node[i], g->node_count, error));
+        g->node_count++;
+    }
     const char *name = p->n_output > 0 && p->output[0]->name != NULL ? p->output[0]->name : "";
     g->output = *names_slot(&names, g, name) - 1;
     if (g->output < 0)

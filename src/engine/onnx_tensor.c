@@ -235,6 +235,9 @@ enum err onnx_read_tensor(struct graph *g, const Onnx__TensorProto *p, struct te
                     name);
     TRY(tensor_shape(p, out, error));
     out->dtype = s->dtype;
+    out->stored = s->type == ONNX__TENSOR_PROTO__DATA_TYPE__INT8    ? STORED_INT8
+                  : s->type == ONNX__TENSOR_PROTO__DATA_TYPE__UINT8 ? STORED_UINT8
+                                                                    : STORED_WIDE;
     size_t count = (size_t)shape_count(&out->shape), there;
     if (p->has_raw_data && p->raw_data.len % s->bytes == 0)
         there = p->raw_data.len / s->bytes;

@@ -44,6 +44,8 @@ struct op {
 // NULL: unknown in this opset.
 const struct op *op_find(const char *name, int opset);
 const struct op *op_table(size_t *count);
+// An operator that passes make, whatever the opset: "Swish", "Gelu", … NULL: no such one.
+const struct op *op_fused(const char *name);
 
 // Attributes of a node, or the default.
 int64_t attr_int(const struct node *n, const char *name, int64_t otherwise);

@@ -97,7 +97,7 @@ static bool take_pad(struct walk *w, struct node *n)
     if (kind != OP_CONV && kind != OP_AVERAGE_POOL && kind != OP_MAX_POOL)
         return false;
     struct node *pad = producer(w, n->inputs[0], OP_PAD);
-    if (pad == NULL ||
+    if (pad == NULL || pad->params.pad.mode != PAD_CONSTANT ||
         (kind == OP_MAX_POOL ? pad->params.pad.value > -FLT_MAX : pad->params.pad.value != 0))
         return false;
     for (int i = 0; i < 2 + window->rank; i++) {
@@ -123,12 +123,11 @@ static bool take_pad(struct walk *w, struct node *n)
     return false; // other rules may follow
 }
 
-// MatMul of rows by a constant matrix is a Gemm.
+// MatMul of rows by a constant matrix is a Gemm; the rows may have several axes.
 static bool matmul_to_gemm(struct walk *w, struct node *n)
 {
     const struct tensor *b = graph_constant(w->g, n, 1);
-    if (n->op->kind != OP_MATMUL || b == NULL || b->shape.rank != 2 ||
-        node_input(w->g, n, 0)->shape.rank != 2)
+    if (n->op->kind != OP_MATMUL || b == NULL || b->shape.rank != 2)
         return false;
     n->op = op_find("Gemm", w->g->opset);
     memset(&n->params, 0, sizeof n->params);
@@ -136,15 +135,15 @@ static bool matmul_to_gemm(struct walk *w, struct node *n)
     return false;
 }
 
-// A constant that has one number, or one for each channel of s (its axis 1): element of channel c.
-static bool per_channel(const struct tensor *t, const struct engine_shape *s)
+// A constant that has one number, or one for each place along axis `channels` of s.
+static bool per_channel(const struct tensor *t, const struct engine_shape *s, int channels)
 {
     int64_t count = shape_count(&t->shape);
     if (count == 1)
         return t->shape.rank <= s->rank;
-    int axis = 1 - (s->rank - t->shape.rank); // of t, aligned at the end
-    return axis >= 0 && axis < t->shape.rank && t->shape.dims[axis] == s->dims[1] &&
-           count == s->dims[1];
+    int axis = channels - (s->rank - t->shape.rank); // of t, aligned at the end
+    return axis >= 0 && axis < t->shape.rank && t->shape.dims[axis] == s->dims[channels] &&
+           count == s->dims[channels];
 }
 
 static float channel(const struct tensor *t, int64_t c)
@@ -208,6 +207,11 @@ static bool scale_into(struct walk *w, struct node *p, const double *scale, cons
     return true;
 }
 
+static int64_t last_axis(const struct tensor *t)
+{
+    return t->shape.dims[t->shape.rank - 1];
+}
+
 // A Conv, or a Gemm whose numbers are plain, that makes v and may be scaled.
 static struct node *scalable_producer(struct walk *w, int v)
 {
@@ -221,17 +225,25 @@ static struct node *scalable_producer(struct walk *w, int v)
     const struct tensor *bias = graph_constant(w->g, p, 2);
     bool has_bias = p->input_count > 2 && p->inputs[2] >= 0;
     if (has_bias && (bias == NULL || bias->shape.rank != 1 ||
-                     bias->shape.dims[0] != node_output(w->g, p)->shape.dims[1]))
+                     bias->shape.dims[0] != last_axis(node_output(w->g, p))))
         return NULL;
     return p;
 }
 
+// Which axis of p's result the rows (or columns) of its weights make.
+static int channel_axis(const struct graph *g, const struct node *p)
+{
+    return p->op->kind == OP_GEMM ? node_output(g, p)->shape.rank - 1 : 1;
+}
+
 // scale and shift of n per channel, if that is all it does to its input x. *x: which input.
 static bool read_affine(struct walk *w, const struct node *n, int *x, double *scale, double *shift,
-                        int64_t channels)
+                        int64_t channels, int axis)
 {
     struct graph *g = w->g;
     *x = 0;
+    if (n->op->kind == OP_BATCH_NORM && axis != 1)
+        return false;
     if (n->op->kind == OP_BATCH_NORM) {
         const struct tensor *t[5];
         for (int k = 1; k < 5; k++)
@@ -246,7 +258,7 @@ static bool read_affine(struct walk *w, const struct node *n, int *x, double *sc
     *x = graph_constant(g, n, 0) != NULL ? 1 : 0;
     const struct tensor *t = graph_constant(g, n, 1 - *x);
     enum binary kind = n->params.binary;
-    if (t == NULL || !per_channel(t, &node_output(g, n)->shape) ||
+    if (t == NULL || kind > BINARY_DIV || !per_channel(t, &node_output(g, n)->shape, axis) ||
         !shape_equal(&node_input(g, n, *x)->shape, &node_output(g, n)->shape) ||
         (*x == 1 && kind == BINARY_DIV))
         return false;
@@ -269,24 +281,32 @@ static bool fold_affine(struct walk *w, struct node *n)
     const struct engine_shape *s = &node_output(w->g, n)->shape;
     if (s->rank < 2 || node_output(w->g, n)->dtype != DTYPE_F32)
         return false;
-    int64_t channels = s->dims[1];
     int x = graph_constant(w->g, n, 0) != NULL ? 1 : 0;
     struct node *p = scalable_producer(w, n->inputs[x]);
-    if (p == NULL)
+    if (p == NULL || !shape_equal(s, &node_output(w->g, p)->shape))
         return false;
+    int axis = channel_axis(w->g, p);
+    int64_t channels = s->dims[axis];
     double *scale = pool_alloc(&w->g->pool, 2 * (size_t)channels * sizeof *scale);
     if (scale == NULL) {
         w->err = ERR_NOMEM;
         return false;
     }
-    if (!read_affine(w, n, &x, scale, scale + channels, channels) ||
+    if (!read_affine(w, n, &x, scale, scale + channels, channels, axis) ||
         !scale_into(w, p, scale, scale + channels, channels))
         return false;
     replace_by(w, n, n->inputs[x]);
     return true;
 }
 
-// Add of two results, one of a Conv that nobody else reads: the Conv moves here and adds.
+// What may take a sum: nobody else reads it, oneDNN will compute it.
+static struct node *summing_producer(struct walk *w, int v)
+{
+    struct node *p = scalable_producer(w, v);
+    return p != NULL && p->op->kind == OP_GEMM && p->params.gemm.transpose_a ? NULL : p;
+}
+
+// Add of two results, one of a Conv (or Gemm) that nobody else reads: it moves here and adds.
 static bool fold_sum(struct walk *w, struct node *n)
 {
     struct graph *g = w->g;
@@ -295,8 +315,8 @@ static bool fold_sum(struct walk *w, struct node *n)
         !shape_equal(&node_input(g, n, 0)->shape, &node_input(g, n, 1)->shape))
         return false;
     // the later one, so that it moves the shorter way
-    struct node *a = open_producer(w, n->inputs[0], OP_CONV);
-    struct node *b = open_producer(w, n->inputs[1], OP_CONV);
+    struct node *a = summing_producer(w, n->inputs[0]);
+    struct node *b = summing_producer(w, n->inputs[1]);
     struct node *conv = a != NULL && (b == NULL || a > b) ? a : b;
     if (conv == NULL)
         return false;
@@ -326,6 +346,8 @@ static bool fold_activation(struct walk *w, struct node *n)
             continue;
         if (p->op->lower == NULL || node_output(w->g, p)->dtype != DTYPE_F32)
             continue;
+        if (takers[i] == OP_BATCH_NORM && n->params.unary.kind != UNARY_RELU)
+            continue; // oneDNN's takes no other
         p->activation = n->params.unary;
         replace_by(w, n, x);
         return true;
@@ -350,6 +372,7 @@ static void visit(struct walk *w, struct node *n)
 enum err passes_run(struct graph *g, struct error *error)
 {
     struct walk w = {.g = g};
+    passes_fuse(g);
     w.same_as = pool_alloc(&g->pool, (size_t)g->value_cap * sizeof *w.same_as);
     if (w.same_as == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory to simplify the model");

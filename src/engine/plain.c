@@ -1,57 +1,50 @@
 #include "engine/plain.h"
 
+#include "engine/plain_walk.h"
+
 #include <math.h>
 #include <string.h>
 
-// Walks the elements of a tensor in order while offset follows another tensor's strides.
-struct walk {
-    struct engine_shape shape;
-    int64_t stride[ENGINE_RANK_MAX]; // of the other tensor, per axis of shape
-    int64_t at[ENGINE_RANK_MAX];
-    int64_t offset;
-};
-
-static void walk_next(struct walk *w)
+static float activate_rare(const struct activation *a, float x)
 {
-    for (int i = w->shape.rank - 1; i >= 0; i--) {
-        w->offset += w->stride[i];
-        if (++w->at[i] < w->shape.dims[i])
-            return;
-        w->offset -= w->stride[i] * w->shape.dims[i];
-        w->at[i] = 0;
-    }
-}
-
-// Element strides of a dense tensor.
-static void dense_strides(const struct engine_shape *s, int64_t stride[ENGINE_RANK_MAX])
-{
-    int64_t step = 1;
-    for (int i = s->rank - 1; i >= 0; i--) {
-        stride[i] = step;
-        step *= s->dims[i];
-    }
-}
-
-// A walk over `to` that reads `from` broadcast to it.
-static struct walk walk_broadcast(const struct engine_shape *from, const struct engine_shape *to)
-{
-    struct walk w = {.shape = *to};
-    int64_t stride[ENGINE_RANK_MAX];
-    dense_strides(from, stride);
-    for (int i = 0; i < from->rank; i++)
-        w.stride[to->rank - from->rank + i] = from->dims[i] == 1 ? 0 : stride[i];
-    return w;
-}
-
-// Copies count elements, reading along the walk.
-static void copy_walk(struct walk *w, const struct tensor *in, const struct tensor *out)
-{
-    int64_t count = shape_count(&out->shape);
-    for (int64_t i = 0; i < count; i++, walk_next(w)) {
-        if (in->dtype == DTYPE_F32)
-            ((float *)out->data)[i] = ((const float *)in->data)[w->offset];
-        else
-            ((int64_t *)out->data)[i] = ((const int64_t *)in->data)[w->offset];
+    const float root_half = 0.70710678118654752f, root_two_over_pi = 0.79788456080286536f;
+    switch (a->kind) {
+    case UNARY_SWISH:
+        return x / (1 + expf(-a->alpha * x));
+    case UNARY_GELU:
+        return 0.5f * x * (1 + erff(x * root_half));
+    case UNARY_GELU_TANH:
+        return 0.5f * x * (1 + tanhf(root_two_over_pi * (x + 0.044715f * x * x * x)));
+    case UNARY_ERF:
+        return erff(x);
+    case UNARY_ELU:
+        return x < 0 ? a->alpha * expm1f(x) : x;
+    case UNARY_SELU:
+        return a->beta * (x < 0 ? a->alpha * expm1f(x) : x);
+    case UNARY_SOFTPLUS:
+        return fmaxf(x, 0) + log1pf(expf(-fabsf(x)));
+    case UNARY_SOFTSIGN:
+        return x / (1 + fabsf(x));
+    case UNARY_MISH:
+        return x * tanhf(fmaxf(x, 0) + log1pf(expf(-fabsf(x))));
+    case UNARY_ABS:
+        return fabsf(x);
+    case UNARY_LOG:
+        return logf(x);
+    case UNARY_POW:
+        return powf(x, a->beta);
+    case UNARY_RECIPROCAL:
+        return 1 / x;
+    case UNARY_FLOOR:
+        return floorf(x);
+    case UNARY_CEIL:
+        return ceilf(x);
+    case UNARY_ROUND:
+        return rintf(x);
+    case UNARY_SIGN:
+        return x > 0 ? 1 : x < 0 ? -1 : x;
+    default:
+        return x;
     }
 }
 
@@ -80,8 +73,9 @@ float plain_activate(const struct activation *a, float x)
         return sqrtf(x);
     case UNARY_NEG:
         return -x;
+    default:
+        return activate_rare(a, x);
     }
-    return x;
 }
 
 void plain_unary(const struct node *n, const struct tensor *in, const struct tensor *out)
@@ -93,10 +87,22 @@ void plain_unary(const struct node *n, const struct tensor *in, const struct ten
 
 static float binary_float(enum binary kind, float a, float b)
 {
-    return kind == BINARY_ADD   ? a + b
-           : kind == BINARY_SUB ? a - b
-           : kind == BINARY_MUL ? a * b
-                                : a / b;
+    switch (kind) {
+    case BINARY_SUB:
+        return a - b;
+    case BINARY_MUL:
+        return a * b;
+    case BINARY_DIV:
+        return a / b;
+    case BINARY_MAX:
+        return isnan(a) || a > b ? a : b;
+    case BINARY_MIN:
+        return isnan(a) || a < b ? a : b;
+    case BINARY_PRELU:
+        return a < 0 ? a * b : a;
+    default:
+        return a + b;
+    }
 }
 
 // Wraps on overflow, like the machines that exporters run on; x / 0 is 0.
@@ -112,8 +118,13 @@ static int64_t binary_int(enum binary kind, int64_t a, int64_t b)
         return (int64_t)(ua * ub);
     case BINARY_DIV:
         return b == 0 ? 0 : b == -1 ? (int64_t)(0 - ua) : a / b;
+    case BINARY_MAX:
+        return a > b ? a : b;
+    case BINARY_MIN:
+        return a < b ? a : b;
+    default:
+        return 0;
     }
-    return 0;
 }
 
 void plain_binary(const struct node *n, const struct tensor *in, const struct tensor *out)
@@ -149,10 +160,11 @@ void plain_cast(const struct node *n, const struct tensor *in, const struct tens
         return;
     }
     for (int64_t i = 0; i < count; i++) {
+        float x = out->dtype == DTYPE_I64 ? ((const float *)in->data)[i] : 0;
         if (out->dtype == DTYPE_F32)
             ((float *)out->data)[i] = (float)((const int64_t *)in->data)[i];
         else
-            ((int64_t *)out->data)[i] = float_to_int(((const float *)in->data)[i]);
+            ((int64_t *)out->data)[i] = n->params.axis.begin != 0 ? x != 0 : float_to_int(x);
     }
 }
 
@@ -169,8 +181,10 @@ void plain_gemm(const struct node *n, const struct tensor *in, const struct tens
     const float *c = n->input_count > 2 ? in[2].data : NULL;
     float *y = out->data;
     bool ta = n->params.gemm.transpose_a, tb = n->params.gemm.transpose_b;
-    int64_t rows = out->shape.dims[0], columns = out->shape.dims[1];
-    int64_t inner = in[0].shape.dims[ta ? 0 : 1];
+    // a MatMul that became a Gemm may have more axes: all but the last are rows
+    int64_t columns = out->shape.dims[out->shape.rank - 1];
+    int64_t rows = columns > 0 ? shape_count(&out->shape) / columns : 0;
+    int64_t inner = in[0].shape.dims[ta ? 0 : in[0].shape.rank - 1];
     struct walk at_c = c != NULL ? walk_broadcast(&in[2].shape, &out->shape) : (struct walk){0};
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) {
@@ -217,6 +231,7 @@ void plain_matmul(const struct node *n, const struct tensor *in, const struct te
 void plain_softmax(const struct node *n, const struct tensor *in, const struct tensor *out)
 {
     int64_t outer = 1, size = 1, inner = 1;
+    bool logarithm = n->op->name[0] == 'L'; // LogSoftmax
     for (int i = 0; i < out->shape.rank; i++)
         *(i < n->params.axis.begin ? &outer
           : i < n->params.axis.end ? &size
@@ -231,18 +246,39 @@ void plain_softmax(const struct node *n, const struct tensor *in, const struct t
         for (int64_t i = 0; i < size; i++)
             sum += exp((double)x[i * inner] - (double)max);
         for (int64_t i = 0; i < size; i++)
-            y[i * inner] = (float)(exp((double)x[i * inner] - (double)max) / sum);
+            y[i * inner] = logarithm
+                               ? (float)((double)x[i * inner] - (double)max - log(sum))
+                               : (float)(exp((double)x[i * inner] - (double)max) / sum);
     }
 }
 
-void plain_reduce_mean(const struct node *n, const struct tensor *in, const struct tensor *out)
+// sum so far with one more; the first one starts it.
+static double reduce_step(enum reduce kind, double sum, double x, bool first)
+{
+    switch (kind) {
+    case REDUCE_MAX:
+        return first || x > sum || isnan(x) ? x : sum;
+    case REDUCE_MIN:
+        return first || x < sum || isnan(x) ? x : sum;
+    case REDUCE_PROD:
+        return first ? x : sum * x;
+    case REDUCE_L1:
+        return sum + fabs(x);
+    case REDUCE_L2:
+        return sum + x * x;
+    default:
+        return sum + x;
+    }
+}
+
+void plain_reduce(const struct node *n, const struct tensor *in, const struct tensor *out)
 {
     // a walk over what is kept, and for each of its places a walk over what is reduced
     struct walk kept = {0}, reduced = {0};
     int64_t stride[ENGINE_RANK_MAX];
     dense_strides(&in->shape, stride);
     for (int i = 0; i < in->shape.rank; i++) {
-        struct walk *w = n->params.reduced[i] ? &reduced : &kept;
+        struct walk *w = n->params.reduce.axes[i] ? &reduced : &kept;
         w->stride[w->shape.rank] = stride[i];
         w->shape.dims[w->shape.rank++] = in->shape.dims[i];
     }
@@ -250,8 +286,12 @@ void plain_reduce_mean(const struct node *n, const struct tensor *in, const stru
     for (int64_t i = 0; i < places; i++, walk_next(&kept)) {
         double sum = 0;
         for (int64_t k = 0; k < count; k++, walk_next(&reduced))
-            sum += (double)((const float *)in->data)[kept.offset + reduced.offset];
-        ((float *)out->data)[i] = (float)(sum / (double)count);
+            sum = reduce_step(n->params.reduce.kind, sum,
+                              (double)((const float *)in->data)[kept.offset + reduced.offset],
+                              k == 0);
+        if (n->params.reduce.kind == REDUCE_MEAN)
+            sum /= (double)count;
+        ((float *)out->data)[i] = (float)(n->params.reduce.kind == REDUCE_L2 ? sqrt(sum) : sum);
     }
 }
 
@@ -284,6 +324,21 @@ void plain_transpose(const struct node *n, const struct tensor *in, const struct
     copy_walk(&w, in, out);
 }
 
+// Which element of the input a place of the padded output repeats.
+static int64_t pad_source(const struct node *n, const struct engine_shape *in, const struct walk *w)
+{
+    int64_t offset = 0;
+    for (int k = 0; k < in->rank; k++) {
+        int64_t at = w->at[k] - n->params.pad.before[k], last = in->dims[k] - 1;
+        if (n->params.pad.mode == PAD_REFLECT)
+            at = at < 0 ? -at : at > last ? 2 * last - at : at;
+        else
+            at = at < 0 ? 0 : at > last ? last : at;
+        offset += at * w->stride[k];
+    }
+    return offset;
+}
+
 void plain_pad(const struct node *n, const struct tensor *in, const struct tensor *out)
 {
     const int64_t *before = n->params.pad.before;
@@ -293,6 +348,10 @@ void plain_pad(const struct node *n, const struct tensor *in, const struct tenso
         w.offset -= before[i] * w.stride[i];
     int64_t count = shape_count(&out->shape);
     for (int64_t i = 0; i < count; i++, walk_next(&w)) {
+        if (n->params.pad.mode != PAD_CONSTANT) {
+            ((float *)out->data)[i] = ((const float *)in->data)[pad_source(n, &in->shape, &w)];
+            continue;
+        }
         bool inside = true;
         for (int k = 0; k < out->shape.rank && inside; k++)
             inside = w.at[k] >= before[k] && w.at[k] < before[k] + in->shape.dims[k];

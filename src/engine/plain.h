@@ -6,9 +6,12 @@
 #include "engine/ops.h"
 
 op_plain plain_conv, plain_max_pool, plain_average_pool, plain_batch_norm;
-op_plain plain_gemm, plain_matmul, plain_softmax, plain_reduce_mean;
-op_plain plain_unary, plain_binary, plain_cast;
+op_plain plain_gemm, plain_matmul, plain_softmax, plain_reduce;
+op_plain plain_unary, plain_binary, plain_cast, plain_variadic, plain_pow;
 op_plain plain_copy, plain_concat, plain_constant, plain_constant_of_shape, plain_expand,
     plain_gather, plain_pad, plain_shape, plain_slice, plain_transpose;
+op_plain plain_compare, plain_not, plain_where, plain_tile, plain_range, plain_depth;
+op_plain plain_layer_norm, plain_instance_norm, plain_lrn, plain_quantize, plain_dequantize;
+op_plain plain_resize;
 
 float plain_activate(const struct activation *a, float x);

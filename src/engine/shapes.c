@@ -5,21 +5,22 @@
 #include <math.h>
 #include <string.h>
 
-static enum err same_shape(struct graph *g, struct node *n, enum dtype dtype)
+enum err shapes_same(struct graph *g, struct node *n, enum dtype dtype)
 {
-    *node_output(g, n) = (struct tensor){.dtype = dtype, .shape = node_input(g, n, 0)->shape};
+    const struct tensor *x = node_input(g, n, 0);
+    *node_output(g, n) = (struct tensor){
+        .dtype = dtype, .stored = x->dtype == dtype ? x->stored : STORED_WIDE, .shape = x->shape};
     return OK;
 }
 
-static enum err need_floats(const struct graph *g, const struct node *n, struct error *error)
+enum err shapes_need_floats(const struct graph *g, const struct node *n, struct error *error)
 {
     if (node_input(g, n, 0)->dtype != DTYPE_F32)
         return node_fail(n, ERR_UNSUPPORTED, error, "its input is not of floats");
     return OK;
 }
 
-// A negative axis counts from the end. limit: one more than the largest.
-static enum err read_axis(const struct node *n, int64_t axis, int limit, int *out,
+enum err shapes_read_axis(const struct node *n, int64_t axis, int limit, int *out,
                           struct error *error)
 {
     if (axis < -limit || axis >= limit)
@@ -28,8 +29,7 @@ static enum err read_axis(const struct node *n, int64_t axis, int limit, int *ou
     return OK;
 }
 
-// Integers from an attribute or, since some opset, from a constant input. NULL, count 0: neither.
-static enum err read_ints(const struct graph *g, const struct node *n, const char *attribute,
+enum err shapes_read_ints(const struct graph *g, const struct node *n, const char *attribute,
                           int input_index, const int64_t **out, size_t *count, struct error *error)
 {
     *out = NULL;
@@ -61,7 +61,7 @@ static enum err read_axes(const struct node *n, const int64_t *axes, size_t coun
     memset(marked, 0, ENGINE_RANK_MAX * sizeof *marked);
     for (size_t i = 0; i < count; i++) {
         int axis = 0;
-        TRY(read_axis(n, axes[i], rank, &axis, error));
+        TRY(shapes_read_axis(n, axes[i], rank, &axis, error));
         if (marked[axis])
             return node_fail(n, ERR_FORMAT, error, "axis %d is listed twice", axis);
         marked[axis] = true;
@@ -69,8 +69,7 @@ static enum err read_axes(const struct node *n, const int64_t *axes, size_t coun
     return OK;
 }
 
-// NumPy's broadcasting: sizes are aligned at the end; 1 stretches.
-static enum err broadcast(const struct node *n, const struct engine_shape *a,
+enum err shapes_broadcast(const struct node *n, const struct engine_shape *a,
                           const struct engine_shape *b, struct engine_shape *out,
                           struct error *error)
 {
@@ -96,15 +95,18 @@ enum err shape_binary(struct graph *g, struct node *n, struct error *error)
         const char *name;
         enum binary kind;
     } names[] = {
-        {"Add", BINARY_ADD}, {"Sub", BINARY_SUB}, {"Mul", BINARY_MUL}, {"Div", BINARY_DIV}};
+        {"Add", BINARY_ADD}, {"Sub", BINARY_SUB},    {"Mul", BINARY_MUL}, {"Div", BINARY_DIV},
+        {"Pow", BINARY_POW}, {"PRelu", BINARY_PRELU}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(n->op->name, names[i].name) == 0)
             n->params.binary = names[i].kind;
-    if (a->dtype != b->dtype)
+    if (a->dtype != b->dtype && n->params.binary != BINARY_POW)
         return node_fail(n, ERR_FORMAT, error, "its inputs have different types");
+    if (n->params.binary == BINARY_PRELU && a->dtype != DTYPE_F32)
+        return node_fail(n, ERR_UNSUPPORTED, error, "its inputs are not floats");
     struct tensor *y = node_output(g, n);
     y->dtype = a->dtype;
-    return broadcast(n, &a->shape, &b->shape, &y->shape, error);
+    return shapes_broadcast(n, &a->shape, &b->shape, &y->shape, error);
 }
 
 enum err shape_unary(struct graph *g, struct node *n, struct error *error)
@@ -120,20 +122,36 @@ enum err shape_unary(struct graph *g, struct node *n, struct error *error)
                  {"Tanh", {UNARY_TANH, 0, 0}},
                  {"Exp", {UNARY_EXP, 0, 0}},
                  {"Sqrt", {UNARY_SQRT, 0, 0}},
-                 {"Neg", {UNARY_NEG, 0, 0}}};
-    TRY(need_floats(g, n, error));
+                 {"Neg", {UNARY_NEG, 0, 0}},
+                 {"Gelu", {UNARY_GELU, 0, 0}},
+                 {"Erf", {UNARY_ERF, 0, 0}},
+                 {"Elu", {UNARY_ELU, 1, 0}},
+                 {"Selu", {UNARY_SELU, 1.67326319217681884765625f, 1.05070102214813232421875f}},
+                 {"Softplus", {UNARY_SOFTPLUS, 0, 0}},
+                 {"Softsign", {UNARY_SOFTSIGN, 0, 0}},
+                 {"Mish", {UNARY_MISH, 0, 0}},
+                 {"Abs", {UNARY_ABS, 0, 0}},
+                 {"Log", {UNARY_LOG, 0, 0}},
+                 {"Reciprocal", {UNARY_RECIPROCAL, 0, 0}},
+                 {"Floor", {UNARY_FLOOR, 0, 0}},
+                 {"Ceil", {UNARY_CEIL, 0, 0}},
+                 {"Round", {UNARY_ROUND, 0, 0}},
+                 {"Sign", {UNARY_SIGN, 0, 0}}};
+    TRY(shapes_need_floats(g, n, error));
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(n->op->name, names[i].name) == 0)
             n->params.unary = names[i].act;
     n->params.unary.alpha = attr_float(n, "alpha", n->params.unary.alpha);
-    n->params.unary.beta = attr_float(n, "beta", n->params.unary.beta);
-    return same_shape(g, n, DTYPE_F32);
+    n->params.unary.beta = attr_float(n, "beta", attr_float(n, "gamma", n->params.unary.beta));
+    if (strcmp(attr_string(n, "approximate", "none"), "tanh") == 0)
+        n->params.unary.kind = UNARY_GELU_TANH;
+    return shapes_same(g, n, DTYPE_F32);
 }
 
 enum err shape_clip(struct graph *g, struct node *n, struct error *error)
 {
     float bounds[2] = {attr_float(n, "min", -INFINITY), attr_float(n, "max", INFINITY)};
-    TRY(need_floats(g, n, error));
+    TRY(shapes_need_floats(g, n, error));
     for (int k = 1; k < n->input_count; k++) {
         const struct tensor *t = graph_constant(g, n, k);
         if (n->inputs[k] < 0)
@@ -145,7 +163,7 @@ enum err shape_clip(struct graph *g, struct node *n, struct error *error)
     n->params.unary = (struct activation){UNARY_CLIP, bounds[0], bounds[1]};
     if (bounds[0] == 0 && isinf(bounds[1]))
         n->params.unary = (struct activation){UNARY_RELU, 0, 0};
-    return same_shape(g, n, DTYPE_F32);
+    return shapes_same(g, n, DTYPE_F32);
 }
 
 enum err shape_cast(struct graph *g, struct node *n, struct error *error)
@@ -153,16 +171,17 @@ enum err shape_cast(struct graph *g, struct node *n, struct error *error)
     // TensorProto.DataType: 1 float, 10 float16, 11 double, 16 bfloat16; 2 to 7, 12, 13 integers
     int64_t to = attr_int(n, "to", 0);
     if (to == 1 || to == 11)
-        return same_shape(g, n, DTYPE_F32);
-    if (to == 6 || to == 7)
-        return same_shape(g, n, DTYPE_I64);
+        return shapes_same(g, n, DTYPE_F32);
+    n->params.axis.begin = to == 9; // bool
+    if (to == 6 || to == 7 || to == 9)
+        return shapes_same(g, n, DTYPE_I64);
     return node_fail(n, ERR_UNSUPPORTED, error, "casts to data type %lld", (long long)to);
 }
 
 enum err shape_identity(struct graph *g, struct node *n, struct error *error)
 {
     (void)error;
-    return same_shape(g, n, node_input(g, n, 0)->dtype);
+    return shapes_same(g, n, node_input(g, n, 0)->dtype);
 }
 
 enum err shape_dropout(struct graph *g, struct node *n, struct error *error)
@@ -194,7 +213,7 @@ enum err shape_gemm(struct graph *g, struct node *n, struct error *error)
     if (n->input_count > 2 && n->inputs[2] >= 0) {
         struct engine_shape sum;
         const struct tensor *c = node_input(g, n, 2);
-        TRY(broadcast(n, &y->shape, &c->shape, &sum, error));
+        TRY(shapes_broadcast(n, &y->shape, &c->shape, &sum, error));
         if (!shape_equal(&sum, &y->shape) || c->dtype != DTYPE_F32)
             return node_fail(n, ERR_FORMAT, error, "its addend does not fit the product");
     }
@@ -217,7 +236,7 @@ enum err shape_matmul(struct graph *g, struct node *n, struct error *error)
     batch_b.rank -= 2;
     struct tensor *y = node_output(g, n);
     y->dtype = DTYPE_F32;
-    TRY(broadcast(n, &batch_a, &batch_b, &y->shape, error));
+    TRY(shapes_broadcast(n, &batch_a, &batch_b, &y->shape, error));
     y->shape.dims[y->shape.rank++] = a->shape.dims[ra - 2];
     y->shape.dims[y->shape.rank++] = b->shape.dims[rb - 1];
     return OK;
@@ -226,12 +245,12 @@ enum err shape_matmul(struct graph *g, struct node *n, struct error *error)
 enum err shape_softmax(struct graph *g, struct node *n, struct error *error)
 {
     int rank = node_input(g, n, 0)->shape.rank, axis = 0;
-    TRY(need_floats(g, n, error));
-    TRY(read_axis(n, attr_int(n, "axis", g->opset < 13 ? 1 : -1), rank, &axis, error));
+    TRY(shapes_need_floats(g, n, error));
+    TRY(shapes_read_axis(n, attr_int(n, "axis", g->opset < 13 ? 1 : -1), rank, &axis, error));
     // before opset 13 the axis and all behind it are taken as one
     n->params.axis.begin = axis;
     n->params.axis.end = g->opset < 13 ? rank : axis + 1;
-    return same_shape(g, n, DTYPE_F32);
+    return shapes_same(g, n, DTYPE_F32);
 }
 
 enum err shape_reduce(struct graph *g, struct node *n, struct error *error)
@@ -240,21 +259,28 @@ enum err shape_reduce(struct graph *g, struct node *n, struct error *error)
     struct tensor *y = node_output(g, n);
     const int64_t *axes = NULL;
     size_t count = 0;
-    TRY(need_floats(g, n, error));
-    TRY(read_ints(g, n, "axes", 1, &axes, &count, error));
-    TRY(read_axes(n, axes, count, x->shape.rank, n->params.reduced, error));
+    static const char *const kinds[] = {
+        [REDUCE_MEAN] = "ReduceMean", [REDUCE_SUM] = "ReduceSum",   [REDUCE_MAX] = "ReduceMax",
+        [REDUCE_MIN] = "ReduceMin",   [REDUCE_PROD] = "ReduceProd", [REDUCE_L1] = "ReduceL1",
+        [REDUCE_L2] = "ReduceL2"};
+    TRY(shapes_need_floats(g, n, error));
+    TRY(shapes_read_ints(g, n, "axes", 1, &axes, &count, error));
+    TRY(read_axes(n, axes, count, x->shape.rank, n->params.reduce.axes, error));
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(n->op->name, kinds[i]) == 0)
+            n->params.reduce.kind = (enum reduce)i;
     bool all = count == 0 && attr_int(n, "noop_with_empty_axes", 0) == 0;
     bool keep = attr_int(n, "keepdims", 1) != 0;
     *y = (struct tensor){.dtype = DTYPE_F32};
     for (int i = 0; i < x->shape.rank; i++) {
-        n->params.reduced[i] = n->params.reduced[i] || all;
-        if (!n->params.reduced[i])
+        n->params.reduce.axes[i] = n->params.reduce.axes[i] || all;
+        if (!n->params.reduce.axes[i])
             y->shape.dims[y->shape.rank++] = x->shape.dims[i];
         else if (keep)
             y->shape.dims[y->shape.rank++] = 1;
     }
     if (shape_count(&x->shape) <= 0)
-        return node_fail(n, ERR_FORMAT, error, "the mean of nothing");
+        return node_fail(n, ERR_FORMAT, error, "reduces nothing");
     return OK;
 }
 
@@ -265,7 +291,7 @@ enum err shape_concat(struct graph *g, struct node *n, struct error *error)
     int axis = 0;
     if (attr_find(n, "axis") == NULL || y.shape.rank == 0)
         return node_fail(n, ERR_FORMAT, error, "has no axis");
-    TRY(read_axis(n, attr_int(n, "axis", 0), y.shape.rank, &axis, error));
+    TRY(shapes_read_axis(n, attr_int(n, "axis", 0), y.shape.rank, &axis, error));
     y.data = NULL;
     for (int k = 1; k < n->input_count; k++) {
         if (n->inputs[k] < 0)
@@ -313,17 +339,19 @@ enum err shape_pad(struct graph *g, struct node *n, struct error *error)
     const int64_t *pads = NULL, *axes = NULL;
     size_t count = 0, axis_count = 0, rank = (size_t)x->shape.rank;
     const char *mode = attr_string(n, "mode", "constant");
-    if (strcmp(mode, "constant") != 0)
-        return node_fail(n, ERR_UNSUPPORTED, error, "mode '%.20s'; only 'constant'", mode);
-    TRY(need_floats(g, n, error));
-    TRY(read_ints(g, n, "pads", 1, &pads, &count, error));
-    TRY(read_ints(g, n, "axes", 3, &axes, &axis_count, error));
+    bool constant = strcmp(mode, "constant") == 0, reflect = strcmp(mode, "reflect") == 0;
+    if (!constant && !reflect && strcmp(mode, "edge") != 0)
+        return node_fail(n, ERR_UNSUPPORTED, error, "mode '%.20s'", mode);
+    TRY(shapes_need_floats(g, n, error));
+    TRY(shapes_read_ints(g, n, "pads", 1, &pads, &count, error));
+    TRY(shapes_read_ints(g, n, "axes", 3, &axes, &axis_count, error));
     bool seen[ENGINE_RANK_MAX] = {0};
     TRY(read_axes(n, axes, axis_count, x->shape.rank, seen, error));
     size_t padded = axes != NULL ? axis_count : rank;
     if (count != 2 * padded)
         return node_fail(n, ERR_FORMAT, error, "has %zu pads, needs %zu", count, 2 * padded);
     memset(&n->params.pad, 0, sizeof n->params.pad);
+    n->params.pad.mode = constant ? PAD_CONSTANT : reflect ? PAD_REFLECT : PAD_EDGE;
     n->params.pad.value = attr_float(n, "value", 0);
     if (value != NULL && value->dtype == DTYPE_F32 && shape_count(&value->shape) == 1)
         n->params.pad.value = *(const float *)value->data;
@@ -333,13 +361,16 @@ enum err shape_pad(struct graph *g, struct node *n, struct error *error)
     for (size_t i = 0; i < padded; i++) {
         int axis = (int)i;
         if (axes != NULL)
-            TRY(read_axis(n, axes[i], x->shape.rank, &axis, error));
+            TRY(shapes_read_axis(n, axes[i], x->shape.rank, &axis, error));
         int64_t before = pads[i], after = pads[padded + i];
         if (before < -MODEL_ELEMENTS_MAX || before > MODEL_ELEMENTS_MAX ||
             after < -MODEL_ELEMENTS_MAX || after > MODEL_ELEMENTS_MAX ||
             x->shape.dims[axis] + before + after < 0)
             return node_fail(n, ERR_FORMAT, error, "pads an axis of %lld by %lld and %lld",
                              (long long)x->shape.dims[axis], (long long)before, (long long)after);
+        int64_t reach = reflect ? x->shape.dims[axis] - 1 : x->shape.dims[axis] > 0 ? 1 << 28 : 0;
+        if (!constant && (before < 0 || after < 0 || before > reach || after > reach))
+            return node_fail(n, ERR_UNSUPPORTED, error, "repeats more than there is");
         n->params.pad.before[axis] = before;
         n->params.pad.after[axis] = after;
         y->shape.dims[axis] += before + after;
@@ -352,7 +383,7 @@ enum err shape_gather(struct graph *g, struct node *n, struct error *error)
     const struct tensor *x = node_input(g, n, 0), *indices = graph_constant(g, n, 1);
     struct tensor *y = node_output(g, n);
     int axis = 0;
-    TRY(read_axis(n, attr_int(n, "axis", 0), x->shape.rank, &axis, error));
+    TRY(shapes_read_axis(n, attr_int(n, "axis", 0), x->shape.rank, &axis, error));
     if (indices == NULL || indices->dtype != DTYPE_I64)
         return node_fail(n, ERR_UNSUPPORTED, error, "its indices are not constant integers");
     int64_t size = x->shape.dims[axis], count = shape_count(&indices->shape);
@@ -411,10 +442,10 @@ enum err shape_slice(struct graph *g, struct node *n, struct error *error)
     struct slice_lists l = {0};
     bool seen[ENGINE_RANK_MAX] = {0};
     int rank = x->shape.rank;
-    TRY(read_ints(g, n, "starts", 1, &l.starts, &l.count, error));
-    TRY(read_ints(g, n, "ends", 2, &l.ends, &l.end_count, error));
-    TRY(read_ints(g, n, "axes", 3, &l.axes, &l.axis_count, error));
-    TRY(read_ints(g, n, "steps", 4, &l.steps, &l.step_count, error));
+    TRY(shapes_read_ints(g, n, "starts", 1, &l.starts, &l.count, error));
+    TRY(shapes_read_ints(g, n, "ends", 2, &l.ends, &l.end_count, error));
+    TRY(shapes_read_ints(g, n, "axes", 3, &l.axes, &l.axis_count, error));
+    TRY(shapes_read_ints(g, n, "steps", 4, &l.steps, &l.step_count, error));
     TRY(read_axes(n, l.axes, l.axis_count, rank, seen, error));
     if (l.count != l.end_count || (l.axes != NULL && l.axis_count != l.count) ||
         (l.steps != NULL && l.step_count != l.count) || l.count > (size_t)rank)
@@ -427,7 +458,7 @@ enum err shape_slice(struct graph *g, struct node *n, struct error *error)
     for (size_t i = 0; i < l.count; i++) {
         int axis = (int)i;
         if (l.axes != NULL)
-            TRY(read_axis(n, l.axes[i], rank, &axis, error));
+            TRY(shapes_read_axis(n, l.axes[i], rank, &axis, error));
         TRY(slice_axis(n, &l, i, axis, &s, error));
     }
     *node_output(g, n) = (struct tensor){.dtype = x->dtype, .shape = s};
@@ -439,7 +470,7 @@ enum err shape_expand(struct graph *g, struct node *n, struct error *error)
     const struct tensor *x = node_input(g, n, 0);
     const int64_t *dims = NULL;
     size_t count = 0;
-    TRY(read_ints(g, n, "shape", 1, &dims, &count, error));
+    TRY(shapes_read_ints(g, n, "shape", 1, &dims, &count, error));
     if (count > ENGINE_RANK_MAX)
         return node_fail(n, ERR_LIMIT, error, "its result has %zu axes", count);
     struct engine_shape to = {.rank = (int)count};
@@ -449,5 +480,5 @@ enum err shape_expand(struct graph *g, struct node *n, struct error *error)
         return node_fail(n, ERR_LIMIT, error, "its result is too large");
     struct tensor *y = node_output(g, n);
     y->dtype = x->dtype;
-    return broadcast(n, &x->shape, &to, &y->shape, error);
+    return shapes_broadcast(n, &x->shape, &to, &y->shape, error);
 }

@@ -151,6 +151,7 @@ enum err shape_constant(struct graph *g, struct node *n, struct error *error)
                        : a->kind == ATTR_INT || a->kind == ATTR_INTS ? DTYPE_I64
                                                                      : DTYPE_F32;
     set_output(g, n, dtype, &s);
+    node_output(g, n)->stored = a->kind == ATTR_TENSOR ? a->t.stored : STORED_WIDE;
     return OK;
 }
 

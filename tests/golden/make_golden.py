@@ -9,6 +9,7 @@ import warnings
 
 import numpy
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
@@ -65,6 +66,94 @@ def attention(x, qkv, out):
     return out(y.transpose(1, 2).reshape(b, n, c)) + x
 
 
+def channel_shuffle(x, a, b):
+    left, right = x.chunk(2, 1)
+    y = torch.cat((left, a(right)), 1)
+    n, c, h, w = y.shape
+    return b(y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)[:, 1:, ::2, 1:-1])
+
+
+def transformer(x, patches, norm, qkv, out, up, down):
+    tokens = patches(x).flatten(2).transpose(1, 2)
+    tokens = torch.cat((tokens.mean(1, True).expand(x.shape[0], -1, -1), tokens), 1)
+    b, n, c = tokens.shape
+    q, k, v = qkv(norm(tokens)).reshape(b, n, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+    tokens = out((torch.softmax(q @ k.transpose(-2, -1) * 0.4, -1) @ v).transpose(1, 2).reshape(
+        b, n, c)) + tokens
+    return (tokens + down(functional.gelu(up(norm(tokens)))))[:, 0]
+
+
+def upsampled(x, a):
+    sizes = {"scale_factor": 2, "mode": "nearest"}, {"size": (11, 12), "mode": "bilinear"}, {
+        "scale_factor": 2, "mode": "bilinear", "align_corners": True}, {
+        "size": (9, 17), "mode": "bicubic"}
+    return torch.cat([functional.interpolate(a(x), **s).mean((2, 3)) for s in sizes] +
+                     [functional.interpolate(x, **s).amax(3).flatten(1) for s in sizes], 1)
+
+
+def window_ends(x, a):
+    return torch.cat([functional.avg_pool2d(a(x), 3, 2, 1, True, True),
+                      functional.avg_pool2d(a(x), 3, 2, 1, True, False),
+                      functional.max_pool2d(a(x), 3, 2, 1, 1, True)], 1)
+
+
+def new_operators():
+    conv, bn = nn.Conv2d, nn.BatchNorm2d
+    for opset in (9, 13, 14):
+        save("activations_opset%d" % opset, nn.Sequential(
+            conv(3, 17, 3, bias=False), bn(17), nn.Hardswish(), conv(17, 20, 1), nn.SiLU(),
+            conv(20, 9, 1), nn.GELU(), conv(9, 12, 1), nn.Hardsigmoid(), conv(12, 12, 3), nn.ELU(),
+            nn.Softplus(), conv(12, 6, 1), nn.PReLU(6), nn.LogSoftmax(1)), (1, 3, 11, 10), opset, opset > 9)
+    save("channel_shuffle", Lambda(channel_shuffle, conv(8, 8, 1), conv(15, 6, 3)), (1, 16, 9, 11))
+    for opset in (11, 17):
+        save("transformer_opset%d" % opset, Lambda(
+            transformer, conv(3, 12, 4, 4), nn.LayerNorm(12), nn.Linear(12, 36), nn.Linear(12, 12),
+            nn.Linear(12, 48), nn.Linear(48, 12)), (1, 3, 16, 12), opset)
+    save("upsampled", Lambda(upsampled, conv(3, 7, 1)), (1, 3, 5, 6))
+    save("norms", nn.Sequential(
+        conv(3, 12, 3), nn.GroupNorm(3, 12), nn.ReLU(), conv(12, 8, 1), nn.InstanceNorm2d(8, affine=True),
+        conv(8, 8, 1), nn.PixelShuffle(2)), (1, 3, 9, 7))
+    save("window_ends", Lambda(window_ends, conv(3, 5, 1)), (1, 3, 8, 11), 12)
+    save("reductions", Lambda(lambda x, a: torch.cat([
+        f(a(x).abs() + 0.1) for f in (
+            lambda y: y.amax((2, 3)), lambda y: y.sum(1).flatten(1), lambda y: y.norm(2, 3).flatten(1),
+            lambda y: y.amin(2).flatten(1), lambda y: y.pow(1.5).mean(3).flatten(1),
+            lambda y: torch.maximum(y, y.roll(1, 3)).sqrt().log().mean((1, 2)))], 1),
+        conv(3, 6, 1)), (1, 3, 5, 7), 13)
+    save("wide_3x3", nn.Sequential(conv(16, 64, 1), conv(64, 64, 3, padding=1), nn.ReLU(),
+                                   conv(64, 5, 1)), (1, 16, 15, 12))
+
+
+def save_quantized():
+    """QuantizeLinear and DequantizeLinear around a convolution, as quantizers write them."""
+    generator = numpy.random.default_rng(5)
+    weights = generator.integers(-128, 128, (6, 3, 3, 3)).astype(numpy.int8)
+    scales = generator.uniform(0.001, 0.004, 6).astype(numpy.float32)
+    arrays = {"xs": numpy.float32(0.008), "xz": numpy.uint8(120), "w": weights, "ws": scales,
+              "wz": numpy.zeros(6, numpy.int8), "ys": numpy.float32(0.02), "yz": numpy.int8(-5)}
+    node = helper.make_node
+    nodes = [node("QuantizeLinear", ["x", "xs", "xz"], ["a"]),
+             node("DequantizeLinear", ["a", "xs", "xz"], ["b"]),
+             node("DequantizeLinear", ["w", "ws", "wz"], ["c"], axis=0),
+             node("Conv", ["b", "c"], ["d"], pads=[1, 1, 1, 1]), node("Relu", ["d"], ["e"]),
+             node("QuantizeLinear", ["e", "ys", "yz"], ["f"]),
+             node("MaxPool", ["f"], ["g"], kernel_shape=[2, 2], strides=[2, 2]),
+             node("DequantizeLinear", ["g", "ys", "yz"], ["y"])]
+    shape = (1, 3, 8, 10)
+    graph = helper.make_graph(
+        nodes, "quantized", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 6, 4, 5))],
+        [numpy_helper.from_array(numpy.asarray(v), k) for k, v in arrays.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    (HERE / "quantized.onnx").write_bytes(model.SerializeToString())
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    a = torch.clamp(torch.round(x / 0.008) + 120, 0, 255)
+    w = torch.from_numpy(weights.astype(numpy.float32)) * torch.from_numpy(scales).view(6, 1, 1, 1)
+    y = torch.relu(functional.conv2d((a - 120) * 0.008, w, padding=1))
+    y = functional.max_pool2d(torch.clamp(torch.round(y / 0.02) - 5, -128, 127), 2)
+    floats("quantized", x, (y + 5) * 0.02)
+
+
 def main():
     torch.set_num_threads(1)
     conv, bn, relu = nn.Conv2d, nn.BatchNorm2d, nn.ReLU
@@ -92,6 +181,8 @@ def main():
         a(x), torch.tanh(b(functional.pad(x, (1, 2, 0, 1)))), c(x) + x], 1)),
         conv(4, 6, 1), conv(4, 5, (2, 4)), conv(4, 4, 3, padding=1)), (1, 4, 7, 9), 13)
     save("attention", Lambda(attention, nn.Linear(12, 36), nn.Linear(12, 12)), (1, 7, 12), 13)
+    new_operators()
+    save_quantized()
     xception = make_xception.randomise(make_xception.Xception(
         (5, 7, 9, 11, 21, 17, 19, 26), 2, 5), 3)
     size = 51
