@@ -220,8 +220,7 @@ def small_disk(site):
     # the roles end by themselves when their supervisor has been killed
     smelt.wait_until(lambda: subprocess.run(["umount", site.data], capture_output=True).returncode == 0, 60,
                      "the end of the roles, which hold the disk")
-    # roles whose supervisor was killed end by their lifeline, a moment later: detach, the last one out frees it
-    subprocess.run(["umount", "--lazy", site.data], check=True)
+
 
 def fill(data, leave_bytes=0):
     """A file of somebody else's takes the rest of the disk."""
