@@ -25,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            .resize = (enum image_resize)(size % 3),
                            .filter = (enum image_filter)(size % 2),
                            .orient = true,
+                           .rgb = (enum image_rgb)(size / 2 % 2),
+                           .fast = size / 4 % 2 != 0,
                            .std = {1, 1, 1}};
     float tensor[3 * SIDE * (SIDE - 2)];
     struct image image = {0};

@@ -1,5 +1,6 @@
-// Recovery of a store whose first segment holds foreign bytes: it opens or refuses with a text, and what opened once opens
-// again with the same messages. First byte odd: the bytes are records to be (type, length, payload), with good checksums.
+// Recovery of a store whose first segment holds foreign bytes: it opens or refuses with a text, and
+// what opened once opens again with the same messages. First byte odd: the bytes are records to be
+// (type, length, payload), with good checksums.
 #include "../tests/unit/queue_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

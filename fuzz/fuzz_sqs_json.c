@@ -1,4 +1,5 @@
-// JSON requests: whatever is accepted, jansson accepts too (but for numbers beyond its range); texts stay inside bounds.
+// JSON requests: whatever is accepted, jansson accepts too (but for numbers beyond its range);
+// texts stay inside bounds.
 #include "base/check.h"
 #include "sqs/sqs_request.h"
 

@@ -1,4 +1,5 @@
-// Query requests: lists are ordered by their numbers, no number is there twice, nothing grows beyond its limit.
+// Query requests: lists are ordered by their numbers, no number is there twice, nothing grows
+// beyond its limit.
 #include "base/check.h"
 #include "base/text.h"
 #include "sqs/sqs_request.h"

@@ -220,24 +220,6 @@ def _patches(rng, h, w, p):
     return _pick(np.floor(_fractal(rng, h, w) * rng.uniform(3, 9)), p[:int(rng.integers(2, 6))])
 
 
-def _grid(rng, h, w, p):
-    x, y = _axes(rng, h, w)
-    n, thick = rng.uniform(3, 14), rng.uniform(0.05, 0.2)
-    lines = ((x * n + 50) % 1 < thick) | ((y * n * rng.uniform(0.5, 1) + 50) % 1 < thick)
-    return _pick(lines, p[:2])
-
-
-def _scribble(rng, h, w, p):
-    image = Image.new("RGB", (w, h), tuple(p[0].astype(int)))
-    draw = ImageDraw.Draw(image)
-    for _ in range(int(rng.integers(4, 30))):
-        steps = rng.normal(0, 0.12 * min(h, w), (int(rng.integers(2, 7)), 2))
-        points = np.cumsum(steps, 0) + rng.random(2) * (w, h)
-        draw.line([tuple(q) for q in points], fill=tuple(p[rng.integers(1, 4)].astype(int)),
-                  width=int(rng.uniform(1, 5)), joint="curve")
-    return np.asarray(image, np.float32)
-
-
 def _radial(rng, h, w, p):
     x, y = _axes(rng, h, w)
     far = np.hypot(x - rng.uniform(-0.4, 0.4), y - rng.uniform(-0.4, 0.4))
@@ -301,7 +283,7 @@ def _marble(rng, h, w, p):
 
 BACKGROUNDS = {
     "train": [_flat, _plain_white, _gradient, _grain, _stripes, _checks, _dots, _shapes, _blobs,
-              _clouds, _patches, _grid, _scribble],
+              _clouds, _patches],
     "heldout": [_radial, _rings, _waves, _cells, _plaid, _bricks, _hills, _marble],
 }
 BACKGROUNDS["unseen"] = BACKGROUNDS["heldout"]
@@ -383,11 +365,10 @@ def _clutter(rng, canvas, split, count, biggest, keep_off=None):
         _paste_at(canvas, glyph, x, y)
 
 
-def _main_glyph(rng, canvas, text, sizes):
-    """The one animal (or object): its size from that part of the frame to that, at most an edge of
-    it outside."""
+def _main_glyph(rng, canvas, text):
+    """The one animal (or object): 25 to 95 % of the frame, at most an edge of it outside."""
     w, h = canvas.size
-    side = rng.uniform(*sizes) * min(w, h)
+    side = rng.uniform(0.25, 0.95) * min(w, h)
     glyph = _place(rng, _color_jitter(rng, _glyphs.get(text), 0.35, 0.25), side, 12)
     if rng.random() < 0.08:
         glyph = _sticker(glyph, max(2, round(side * 0.04)))
@@ -413,22 +394,19 @@ def _finish(rng, image):
 
 # ---- whole pictures ------------------------------------------------------------------------------
 
-# Share of neighbours, others, rest, object and empty among the pictures without a dog. The rest is
-# many animals in one class, so training needs more of it.
-NO_DOG_SHARES = {"train": (0.40, 0.26, 0.18, 0.11, 0.05), "heldout": (0.48, 0.26, 0.10, 0.10, 0.06)}
-
-
 def _choose_class(rng, split, index):
     """Training: a third dogs. Held-out: every other one a dog, half of the rest neighbours."""
     dog = rng.random() < 0.35 if split == "train" else index % 2 == 0
     if dog:
         return int(rng.integers(DOG_CLASSES))
-    kind = rng.choice(5, p=NO_DOG_SHARES[split])
-    if kind == 0:
+    kind = rng.random()
+    if kind < 0.48:
         return DOG_CLASSES + int(rng.integers(len(NEIGHBOURS)))
-    if kind == 1:
+    if kind < 0.74:
         return DOG_CLASSES + len(NEIGHBOURS) + int(rng.integers(len(OTHERS)))
-    return (OBJECT - 1, OBJECT, EMPTY)[kind - 2]
+    if kind < 0.84:
+        return OBJECT - 1
+    return OBJECT if kind < 0.94 else EMPTY
 
 
 def _begin(split, seed, index):
@@ -459,8 +437,7 @@ def compose(split, seed, index, sides):
             glyphs = OBJECTS[split]
         else:
             glyphs = UNSEEN if split == "unseen" else GLYPHS[label]
-        box = _main_glyph(rng, canvas, glyphs[rng.integers(len(glyphs))],
-                          (0.22, 1.05) if split == "train" else (0.25, 0.95))
+        box = _main_glyph(rng, canvas, glyphs[rng.integers(len(glyphs))])
         _clutter(rng, canvas, split, int(rng.integers(0, 3)) if cluttered else 0, 0.25, box)
     return _finish(rng, canvas), label
 

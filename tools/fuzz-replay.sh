@@ -2,7 +2,7 @@
 # Replays the corpus of each fuzz target (fuzz/corpus/NAME/*) through the programs in the folder given.
 set -eu
 for program in "$1"/fuzz_*; do
-    [ -x "$program" ] && [ ! -d "$program" ] || continue
+    if [ ! -x "$program" ] || [ -d "$program" ]; then continue; fi
     case $program in *.d|*.o) continue ;; esac
     name=$(basename "$program")
     corpus=fuzz/corpus/${name#fuzz_}

@@ -284,13 +284,13 @@ def _keep_freed_memory():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pictures", type=int, default=80000, help="training pictures")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--pictures", type=int, default=20000, help="training pictures")
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--cache", metavar="DIR",
-                        help="keep composed pictures there (4 GB) and use them again")
+                        help="keep composed pictures there (1 GB) and use them again")
     parser.add_argument("--model", default=os.path.join(ROOT, "models", "demo"), metavar="DIR")
     parser.add_argument("--samples-dir", default=os.path.join(ROOT, "samples"), metavar="DIR")
-    parser.add_argument("--count", type=int, default=4000, help="pictures to evaluate on")
+    parser.add_argument("--count", type=int, default=2000, help="pictures to evaluate on")
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--samples", action="store_true")
     parser.add_argument("--held-out", nargs=2, metavar=("DIR", "N"))

@@ -32,6 +32,7 @@ struct keyring {
 static struct keyring_entry *entry_add(struct keyring *k, const struct credentials *credentials)
 {
     struct keyring_entry *e = calloc(1, sizeof *e);
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): pointers, so that entries stay where they are
     k->entries = realloc(k->entries, (k->count + 1) * sizeof k->entries[0]);
     CHECK(e != NULL && k->entries != NULL);
     e->credentials = *credentials;

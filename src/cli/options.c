@@ -174,6 +174,7 @@ int options_parse(struct options *o, const struct option *table, const char *usa
     }
     o->arguments = argv; // filled from the front: never ahead of the reading place
     for (int i = 1; i < argc; i++) {
+        // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): argv has argc words
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help(o, usage, about);
             return 0;

@@ -44,7 +44,7 @@ struct png_rows {
 
 static const struct {
     size_t pixel_bytes;
-    enum spng_format format;
+    int format; // an enum spng_format
     int flags;
 } png_kinds[] = {
     [PNG_RGB] = {3, SPNG_FMT_RGB8, 0},

@@ -92,7 +92,8 @@ void journal_dead(struct journal *j, const struct error *error)
 
 static uint64_t capacity(const struct journal *j)
 {
-    return j->segment_bytes - SEGMENT_HEADER_BYTES - RECORD_HEADER_BYTES; // the latter for RECORD_END
+    return j->segment_bytes - SEGMENT_HEADER_BYTES -
+           RECORD_HEADER_BYTES; // the latter for RECORD_END
 }
 
 static uint64_t slack(const struct journal *j)
@@ -211,9 +212,8 @@ static void put(struct journal *j, uint8_t type, const struct span *parts, size_
 {
     struct segment *s = &j->segments[j->current];
     struct batch *b = &j->filling;
-    struct chunk *c = b->count > 0 ? &b->chunks[b->count - 1] : NULL;
-    if (c == NULL || c->fd != s->fd)
-        c = chunk_add(b, s);
+    bool same = b->count > 0 && b->chunks[b->count - 1].fd == s->fd;
+    struct chunk *c = same ? &b->chunks[b->count - 1] : chunk_add(b, s);
     *r = (struct record){.sequence = j->next_sequence++,
                          .segment = s->id,
                          .at = s->used,
@@ -262,8 +262,9 @@ static enum err room_for(struct journal *j, enum journal_class class, uint32_t b
     if (have >= keep + bytes)
         return OK;
     if (j->full || j->order_len == SEGMENTS_MAX)
-        return fail(error, ERR_FULL, 0, "no space for the journal in '%s' (%s): free some disk space",
-                    j->dir, j->full ? j->why.msg : "it has its largest number of segments");
+        return fail(error, ERR_FULL, 0,
+                    "no space for the journal in '%s' (%s): free some disk space", j->dir,
+                    j->full ? j->why.msg : "it has its largest number of segments");
     return fail(error, ERR_BUSY, 0, "the journal is making space, try again");
 }
 
@@ -426,10 +427,11 @@ enum err journal_read(struct journal *j, struct journal_place place, struct buf 
     TRY(journal_read_at(j, s->fd, buf->data, place.bytes, at, "journal segment", error));
     buf->len = place.bytes;
     if (record_read(buf->data, place.bytes, s->id, at, &r) != RECORD_GOOD)
-        return fail(error, ERR_CORRUPT, 0,
-                    "the record at offset %u of '%s/%08x.seg' is damaged: the disk did not keep what was "
-                    "written",
-                    at, j->dir, s->id);
+        return fail(
+            error, ERR_CORRUPT, 0,
+            "the record at offset %u of '%s/%08x.seg' is damaged: the disk did not keep what was "
+            "written",
+            at, j->dir, s->id);
     *payload = r.payload;
     return OK;
 }
@@ -508,7 +510,8 @@ enum err journal_scan(struct journal *j, uint16_t segment, uint32_t *at, size_t 
                 return OK; // the rest of it comes with the next call
             if (want == s.used - start)
                 return fail(error, ERR_CORRUPT, 0,
-                            "the record at offset %u of '%s/%08x.seg' is damaged", *at, j->dir, s.id);
+                            "the record at offset %u of '%s/%08x.seg' is damaged", *at, j->dir,
+                            s.id);
             // one record larger than max_bytes
             return journal_scan(j, segment, at, s.used - start, fn, ctx, done, error);
         }

@@ -1,5 +1,5 @@
-// The half of the journal that touches the disk: commits, new segments, removals. Runs in a thread of its own,
-// or inside journal_committer_submit when the journal is synchronous.
+// The half of the journal that touches the disk: commits, new segments, removals. Runs in a thread
+// of its own, or inside journal_committer_submit when the journal is synchronous.
 #include "journal/journal_internal.h"
 
 #include "base/check.h"
@@ -24,7 +24,8 @@ enum err journal_write(struct journal *j, int fd, const void *data, size_t len, 
             continue;
         if (done <= 0)
             return fail(error, err_from_errno(done < 0 ? errno : EIO), done < 0 ? errno : EIO,
-                        "write %zu bytes at offset %llu of '%s'", len, (unsigned long long)at, what);
+                        "write %zu bytes at offset %llu of '%s'", len, (unsigned long long)at,
+                        what);
         p += done;
         at += (uint64_t)done;
         len -= (size_t)done;

@@ -23,38 +23,39 @@ struct batch {
 
 enum job_kind { JOB_COMMIT, JOB_SPARE, JOB_REMOVE };
 
-// Work of the committer. Filled by the loop's thread, carried out by the committer, collected by the loop's thread.
+// Work of the committer. Filled by the loop's thread, carried out by the committer, collected by
+// the loop's thread.
 struct job {
     enum job_kind kind;
     struct job *next;
     bool queued;
-    struct batch batch;      // COMMIT
-    uint32_t segment;        // SPARE, REMOVE: id
-    int fd;                  // SPARE: out
-    struct buf manifest;     // SPARE, REMOVE: to be written once the file is there / before it goes
-    uint64_t generation;     // of that manifest
-    int64_t took_us;         // COMMIT: out
-    bool fatal;              // out: fail-stop; else err is about space
-    enum err err;            // out
-    struct error error;      // out
+    struct batch batch;  // COMMIT
+    uint32_t segment;    // SPARE, REMOVE: id
+    int fd;              // SPARE: out
+    struct buf manifest; // SPARE, REMOVE: to be written once the file is there / before it goes
+    uint64_t generation; // of that manifest
+    int64_t took_us;     // COMMIT: out
+    bool fatal;          // out: fail-stop; else err is about space
+    enum err err;        // out
+    struct error error;  // out
 };
 
 struct segment {
     uint32_t id;
     int fd;
-    uint32_t used;        // bytes, header included; where the next record goes
-    bool exists;          // the slot is taken
-    bool spare;           // made, nothing in it yet
-    bool full;            // ended with RECORD_END
+    uint32_t used; // bytes, header included; where the next record goes
+    bool exists;   // the slot is taken
+    bool spare;    // made, nothing in it yet
+    bool full;     // ended with RECORD_END
     bool removing;
-    bool held;            // being compacted
-    bool pinned;          // holds a note that cannot be moved
-    bool noted;           // holds a note at all
+    bool held;                              // being compacted
+    bool pinned;                            // holds a note that cannot be moved
+    bool noted;                             // holds a note at all
     uint64_t first_sequence, last_sequence; // of its records; 0: none
     uint64_t oldest_noted;                  // smallest sequence that its notes are about
     uint64_t live;                          // records that matter
     int64_t live_bytes;
-    uint64_t dead_at;     // sequence of the record after which nothing mattered; durable before removal
+    uint64_t dead_at; // sequence of the record after which nothing mattered; durable before removal
 };
 
 struct journal {
@@ -75,14 +76,14 @@ struct journal {
     int manifest_fd;
 
     uint64_t next_sequence, durable_sequence;
-    struct batch filling;   // appended, not yet handed over
-    struct job commit_job;  // one at a time
-    struct job change_job;  // SPARE or REMOVE, one at a time
+    struct batch filling;  // appended, not yet handed over
+    struct job commit_job; // one at a time
+    struct job change_job; // SPARE or REMOVE, one at a time
     uint64_t reserve_bytes;
     int64_t live_bytes;
-    bool check_dead; // some full segment may have become removable
-    bool check_victim;         // there may be enough garbage to compact
-    int64_t died_bytes;        // since the last check
+    bool check_dead;    // some full segment may have become removable
+    bool check_victim;  // there may be enough garbage to compact
+    int64_t died_bytes; // since the last check
 
     bool failed, full;
     struct error why; // of the failure or the lack of space

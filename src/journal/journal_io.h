@@ -1,5 +1,5 @@
-// The system calls of the journal, in one table: tests replace it to fail, tear or stop any single call.
-// Each function behaves like the call of its name: -1 and errno on failure.
+// The system calls of the journal, in one table: tests replace it to fail, tear or stop any single
+// call. Each function behaves like the call of its name: -1 and errno on failure.
 #pragma once
 
 #include <stdbool.h>
@@ -20,7 +20,8 @@ struct journal_io {
     int (*unlink)(void *ctx, const char *path);
     int (*sync_dir)(void *ctx, const char *path);
     // Calls fn with each name in the directory.
-    int (*list)(void *ctx, const char *path, void (*fn)(void *fn_ctx, const char *name), void *fn_ctx);
+    int (*list)(void *ctx, const char *path, void (*fn)(void *fn_ctx, const char *name),
+                void *fn_ctx);
 };
 
 extern const struct journal_io journal_io_posix;

@@ -1,5 +1,6 @@
-// The manifest: which segments make up a store. Two slots in one preallocated file, written in turn, so
-// that an update needs no space and the one before it stays whole. Format: docs/journal.md. Pure: no I/O.
+// The manifest: which segments make up a store. Two slots in one preallocated file, written in
+// turn, so that an update needs no space and the one before it stays whole. Format:
+// docs/journal.md. Pure: no I/O.
 #pragma once
 
 #include "journal/record.h"
@@ -13,8 +14,8 @@ enum {
 struct manifest_header { // on disk, followed by `count` segment ids (uint32_t), ascending
     char magic[8];       // "smeltman"
     uint32_t version;
-    uint32_t crc; // CRC-32C of all that follows, ids included
-    uint64_t generation; // +1 with each update; slot = generation % 2
+    uint32_t crc;           // CRC-32C of all that follows, ids included
+    uint64_t generation;    // +1 with each update; slot = generation % 2
     uint64_t next_sequence; // no record of a removed segment had this sequence or a later one
     uint8_t store[STORE_ID_BYTES];
     uint32_t segment_bytes;

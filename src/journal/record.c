@@ -9,9 +9,8 @@ void record_write(struct record *r, const struct span *parts, size_t count, stru
 {
     static const char gap[RECORD_ALIGN];
     size_t start = out->len, payload = 0;
-    struct record_header h = {.sequence = r->sequence,
-                              .segment = r->segment,
-                              .commit_at = r->commit_at / RECORD_ALIGN};
+    struct record_header h = {
+        .sequence = r->sequence, .segment = r->segment, .commit_at = r->commit_at / RECORD_ALIGN};
     for (size_t i = 0; i < count; i++)
         payload += parts[i].len;
     CHECK(payload < RECORD_PAYLOAD_MAX);
@@ -83,7 +82,8 @@ enum err segment_header_check(const struct segment_header *h, uint32_t segment,
     if (memcmp(h->store, store, STORE_ID_BYTES) != 0)
         return fail(error, ERR_CORRUPT, 0, "it belongs to another data directory");
     if (h->segment != segment)
-        return fail(error, ERR_CORRUPT, 0, "it is segment %u under the name of another", h->segment);
+        return fail(error, ERR_CORRUPT, 0, "it is segment %u under the name of another",
+                    h->segment);
     if (h->segment_bytes != segment_bytes)
         return fail(error, ERR_CORRUPT, 0, "its header says %u bytes, the manifest %u",
                     h->segment_bytes, segment_bytes);

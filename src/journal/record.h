@@ -13,7 +13,7 @@ enum {
     RECORD_HEADER_BYTES = 24,
     RECORD_ALIGN = 8,              // records start at multiples; the gap is zeros
     RECORD_PAYLOAD_MAX = 16 << 20, // bytes, exclusive; a message has at most ~1.1 MiB
-    RECORD_END = 1,                // type of the last record of a full segment; others are the user's
+    RECORD_END = 1, // type of the last record of a full segment; others are the user's
 };
 
 // On disk, at each multiple of RECORD_ALIGN where a record starts.
@@ -72,7 +72,8 @@ enum record_state record_read(const void *data, size_t available, uint32_t segme
 
 void segment_header_write(struct segment_header *h, uint32_t segment,
                           const uint8_t store[STORE_ID_BYTES], uint32_t segment_bytes);
-// ERR_CORRUPT: not a header of ours, or of another store or segment; ERR_UNSUPPORTED: newer version.
+// ERR_CORRUPT: not a header of ours, or of another store or segment; ERR_UNSUPPORTED: newer
+// version.
 enum err segment_header_check(const struct segment_header *h, uint32_t segment,
                               const uint8_t store[STORE_ID_BYTES], uint32_t segment_bytes,
                               struct error *error) MUST_CHECK;

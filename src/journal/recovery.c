@@ -124,8 +124,8 @@ static bool segment_used(struct journal *j, const char *path)
     return got > 0 && !all_zeros(first, (size_t)got);
 }
 
-// A segment that the manifest does not list: left by a removal (older than the newest) or by a creation that
-// did not finish (newer, and empty).
+// A segment that the manifest does not list: left by a removal (older than the newest) or by a
+// creation that did not finish (newer, and empty).
 static enum err unlisted_remove(struct journal *j, const struct manifest *m, uint32_t id,
                                 struct error *error)
 {
@@ -149,7 +149,8 @@ static enum err segment_open(struct journal *j, uint32_t id, struct error *error
     int fd = j->io->open(j->io->ctx, path, O_RDWR, 0);
     if (fd < 0 && errno == ENOENT)
         return fail(error, ERR_CORRUPT, 0,
-                    "segment '%s' is missing: the manifest lists it. Restore it from a backup", path);
+                    "segment '%s' is missing: the manifest lists it. Restore it from a backup",
+                    path);
     if (fd < 0)
         return fail(error, err_from_errno(errno), errno, "open '%s'", path);
     uint16_t slot = journal_slot_add(j, id, fd); // owns fd from here on
@@ -158,8 +159,9 @@ static enum err segment_open(struct journal *j, uint32_t id, struct error *error
     if (j->io->size(j->io->ctx, fd, &bytes) != 0)
         return fail(error, ERR_IO, errno, "stat '%s'", path);
     if (bytes != (off_t)j->segment_bytes)
-        return fail(error, ERR_CORRUPT, 0, "'%s' has %lld bytes instead of %u: it was cut or changed",
-                    path, (long long)bytes, j->segment_bytes);
+        return fail(error, ERR_CORRUPT, 0,
+                    "'%s' has %lld bytes instead of %u: it was cut or changed", path,
+                    (long long)bytes, j->segment_bytes);
     struct segment_header h;
     TRY(journal_read_at(j, fd, &h, sizeof h, 0, path, error));
     enum err err = segment_header_check(&h, id, j->store, j->segment_bytes, error);
@@ -202,10 +204,11 @@ struct scan {
 
 static enum err out_of_sequence(const struct scan *c, const struct record *r, struct error *error)
 {
-    return fail(error, ERR_CORRUPT, 0,
-                "'%s': the record at offset %u has number %llu, expected %llu: records are missing. "
-                "Nothing was changed; restore the file from a backup",
-                c->path, r->at, (unsigned long long)r->sequence, (unsigned long long)c->expected);
+    return fail(
+        error, ERR_CORRUPT, 0,
+        "'%s': the record at offset %u has number %llu, expected %llu: records are missing. "
+        "Nothing was changed; restore the file from a backup",
+        c->path, r->at, (unsigned long long)r->sequence, (unsigned long long)c->expected);
 }
 
 // Replays the records of one segment up to its end or to the first place that is not a record.
@@ -255,8 +258,8 @@ static uint32_t used_end(const struct scan *c)
     return end;
 }
 
-// The scan stopped at c->at. That is a torn tail, which may be cut, unless a record behind it proves that this place had
-// been synced: one whose own write began behind it.
+// The scan stopped at c->at. That is a torn tail, which may be cut, unless a record behind it
+// proves that this place had been synced: one whose own write began behind it.
 static enum err check_torn(const struct scan *c, struct error *error)
 {
     uint32_t end = used_end(c);
@@ -266,11 +269,12 @@ static enum err check_torn(const struct scan *c, struct error *error)
         if (record_read(c->data + at, left, c->s->id, at, &r) != RECORD_GOOD)
             continue;
         if (r.commit_at > c->at)
-            return fail(error, ERR_CORRUPT, 0,
-                        "'%s': the record at offset %u is damaged, and good ones follow (at offset "
-                        "%u). Nothing was changed; `smelt check` tells more, or restore the file from a "
-                        "backup",
-                        c->path, c->at, at);
+            return fail(
+                error, ERR_CORRUPT, 0,
+                "'%s': the record at offset %u is damaged, and good ones follow (at offset "
+                "%u). Nothing was changed; `smelt check` tells more, or restore the file from a "
+                "backup",
+                c->path, c->at, at);
     }
     return OK;
 }
@@ -300,17 +304,19 @@ static enum err load(struct scan *c, uint32_t i, struct error *error)
     return journal_read_at(j, c->s->fd, c->data, j->segment_bytes, 0, c->path, error);
 }
 
-// The segments behind the tail must never have been used: what is in them would prove that the tail was whole.
+// The segments behind the tail must never have been used: what is in them would prove that the tail
+// was whole.
 static enum err check_unused(struct scan *c, const struct scan *tail, uint32_t from,
                              struct error *error)
 {
     for (uint32_t i = from; i < c->j->order_len; i++) {
         TRY(load(c, i, error));
         if (!all_zeros(c->data + SEGMENT_HEADER_BYTES, c->j->segment_bytes - SEGMENT_HEADER_BYTES))
-            return fail(error, ERR_CORRUPT, 0,
-                        "'%s' is damaged or incomplete from offset %u on, and '%s' goes on after it. "
-                        "Nothing was changed; restore the file from a backup",
-                        tail->path, tail->at, c->path);
+            return fail(
+                error, ERR_CORRUPT, 0,
+                "'%s' is damaged or incomplete from offset %u on, and '%s' goes on after it. "
+                "Nothing was changed; restore the file from a backup",
+                tail->path, tail->at, c->path);
     }
     return OK;
 }
@@ -328,9 +334,10 @@ static enum err replay_all(struct scan *c, struct error *error)
         c->s->spare = false;
         TRY(replay_segment(c, error));
         if (c->s->first_sequence != 0 && c->s->first_sequence < first_possible)
-            return fail(error, ERR_CORRUPT, 0, "'%s' begins with record %llu, before the end of "
-                        "the segment before it", c->path,
-                        (unsigned long long)c->s->first_sequence);
+            return fail(error, ERR_CORRUPT, 0,
+                        "'%s' begins with record %llu, before the end of "
+                        "the segment before it",
+                        c->path, (unsigned long long)c->s->first_sequence);
         if (c->s->last_sequence != 0)
             first_possible = c->s->last_sequence + 1;
         if (!c->s->full)
@@ -399,7 +406,8 @@ enum err journal_recover(struct journal *j, struct error *error)
         err = fail(error, err_from_errno(errno), errno, "open '%s'", path);
     else if (found.count > 1 || (found.count == 1 && (found.ids[0] != 1 || segment_used(j, first))))
         err = fail(error, ERR_CORRUPT, 0,
-                   "'%s' is missing, and there are segments beside it: restore it from a backup", path);
+                   "'%s' is missing, and there are segments beside it: restore it from a backup",
+                   path);
     else
         err = store_create(j, error);
     free(found.ids);

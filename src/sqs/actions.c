@@ -105,13 +105,15 @@ static enum sqs_code check_queue_name(struct sqs_call *c, struct span name, bool
     if (suffix)
         stem.len -= 5;
     if (fifo && (!suffix || name.len > QUEUE_NAME_MAX || !name_characters(stem)))
-        return fault(&c->fault, SQS_INVALID_PARAMETER,
-                     "The name of a FIFO queue can only include alphanumeric characters, hyphens, or "
-                     "underscores, must end with .fifo suffix and be 1 to 80 in length");
+        return fault(
+            &c->fault, SQS_INVALID_PARAMETER,
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or "
+            "underscores, must end with .fifo suffix and be 1 to 80 in length");
     if (!fifo && (name.len > QUEUE_NAME_MAX || !name_characters(name)))
-        return fault(&c->fault, SQS_INVALID_PARAMETER,
-                     "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in "
-                     "length");
+        return fault(
+            &c->fault, SQS_INVALID_PARAMETER,
+            "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in "
+            "length");
     return SQS_OK;
 }
 
@@ -156,15 +158,17 @@ static enum sqs_code set_attributes(struct sqs_call *c, const struct named_list 
         sse = sse || (span_is(item->name, "SqsManagedSseEnabled") && a->sse);
     }
     if (kms && sse)
-        return fault(&c->fault, SQS_INVALID_ATTRIBUTE_NAME,
-                     "You can use one type of server-side encryption (SSE) at one time. You can either "
-                     "enable KMS SSE or SQS SSE.");
+        return fault(
+            &c->fault, SQS_INVALID_ATTRIBUTE_NAME,
+            "You can use one type of server-side encryption (SSE) at one time. You can either "
+            "enable KMS SSE or SQS SSE.");
     if (kms)
         a->sse = 0;
     return attributes_check(a, &c->fault);
 }
 
-// Whether a dead-letter queue's RedriveAllowPolicy (checked when it was set) lets this queue use it.
+// Whether a dead-letter queue's RedriveAllowPolicy (checked when it was set) lets this queue use
+// it.
 static bool redrive_allowed(const char *policy, struct span source)
 {
     json_t *root = policy != NULL ? json_loads(policy, 0, NULL) : NULL;
@@ -197,8 +201,7 @@ static enum sqs_code check_dead_letter_queue(struct sqs_call *c, const struct qu
     struct queue *target = queue_find(c->queues, name);
     struct queue_info info;
     if (target == NULL && !span_equal(name, own_name))
-        return fault_value(&c->fault, value, "RedrivePolicy",
-                           "Dead letter target does not exist.");
+        return fault_value(&c->fault, value, "RedrivePolicy", "Dead letter target does not exist.");
     if (target == NULL)
         return SQS_OK;
     queue_info(c->queues, target, &info);
@@ -416,10 +419,11 @@ enum sqs_code call_page(struct sqs_call *c, const char *list_name,
     AUTO_BUF struct buf after = {0}, token = {0};
     if (c->in.max_results.given) {
         if (c->in.max_results.value < 1 || c->in.max_results.value > LIST_PAGE_MAX)
-            return fault(&c->fault, SQS_INVALID_PARAMETER,
-                         "Value %lld for parameter MaxResults is invalid. Reason: Must be between 1 "
-                         "and 1000, if provided.",
-                         (long long)c->in.max_results.value);
+            return fault(
+                &c->fault, SQS_INVALID_PARAMETER,
+                "Value %lld for parameter MaxResults is invalid. Reason: Must be between 1 "
+                "and 1000, if provided.",
+                (long long)c->in.max_results.value);
         l.max = (size_t)c->in.max_results.value;
     }
     if (c->in.next_token.len > 0) {
@@ -449,8 +453,12 @@ enum sqs_code action_list_queues(struct sqs_call *c)
 // --- GetQueueAttributes, SetQueueAttributes ---
 
 static const char *const computed[] = {
-    "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed", "CreatedTimestamp", "LastModifiedTimestamp", "QueueArn",
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+    "CreatedTimestamp",
+    "LastModifiedTimestamp",
+    "QueueArn",
 };
 enum { COMPUTED_COUNT = sizeof computed / sizeof computed[0] };
 

@@ -110,10 +110,18 @@ enum sqs_code action_list_tags(struct sqs_call *c)
 
 // --- permissions: statements of the queue's policy ---
 
-static const char *const permitted[] = {
-    "*",          "SendMessage",        "ReceiveMessage", "DeleteMessage",
-    "GetQueueUrl", "ChangeMessageVisibility", "GetQueueAttributes", "PurgeQueue",
-    "ListDeadLetterSourceQueues", "DeleteQueue", "SetQueueAttributes", NULL};
+static const char *const permitted[] = {"*",
+                                        "SendMessage",
+                                        "ReceiveMessage",
+                                        "DeleteMessage",
+                                        "GetQueueUrl",
+                                        "ChangeMessageVisibility",
+                                        "GetQueueAttributes",
+                                        "PurgeQueue",
+                                        "ListDeadLetterSourceQueues",
+                                        "DeleteQueue",
+                                        "SetQueueAttributes",
+                                        NULL};
 
 enum { ACTIONS_PER_STATEMENT = 7 };
 
@@ -184,10 +192,9 @@ static enum sqs_code check_permission(struct sqs_call *c)
     for (size_t i = 0; i < c->in.actions.count; i++) {
         struct span action = c->in.actions.items[i].text;
         if (!is_permitted(action))
-            return fault_value(f, span_from(arena_printf(c->arena, "SQS:%.*s", (int)action.len,
-                                                         action.data)),
-                               "ActionName",
-                               "Please refer to the appropriate WSDL for a list of valid actions. ");
+            return fault_value(
+                f, span_from(arena_printf(c->arena, "SQS:%.*s", (int)action.len, action.data)),
+                "ActionName", "Please refer to the appropriate WSDL for a list of valid actions. ");
     }
     if (c->in.actions.count > ACTIONS_PER_STATEMENT)
         return fault(f, SQS_OVER_LIMIT, "%zu Actions were found, maximum allowed is %d.",
@@ -227,12 +234,12 @@ enum sqs_code action_add_permission(struct sqs_call *c)
         return fault_value(&c->fault, c->in.label, "Label", "Already exists.");
     }
     call_queue_arn(c, info.name, &arn);
-    json_array_append_new(
-        statements,
-        json_pack("{s:s%,s:s,s:{s:o},s:o,s:s}", "Sid", c->in.label.data, c->in.label.len, "Effect",
-                  "Allow", "Principal", "AWS",
-                  scalar_or_array(&c->in.account_ids, "arn:aws:iam::", ":root"), "Action",
-                  scalar_or_array(&c->in.actions, "SQS:", ""), "Resource", arn.data));
+    json_array_append_new(statements,
+                          json_pack("{s:s%,s:s,s:{s:o},s:o,s:s}", "Sid", c->in.label.data,
+                                    c->in.label.len, "Effect", "Allow", "Principal", "AWS",
+                                    scalar_or_array(&c->in.account_ids, "arn:aws:iam::", ":root"),
+                                    "Action", scalar_or_array(&c->in.actions, "SQS:", ""),
+                                    "Resource", arn.data));
     code = store_policy(c, policy);
     json_decref(policy);
     return code;

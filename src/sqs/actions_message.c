@@ -84,7 +84,8 @@ static enum sqs_code check_delay(struct sqs_call *c, const struct queue_attribut
     return code;
 }
 
-// Group and deduplication id. single: what is missing is said in another way in a batch, and fails all of it.
+// Group and deduplication id. single: what is missing is said in another way in a batch, and fails
+// all of it.
 static enum sqs_code check_fifo(struct sqs_call *c, const struct queue_attributes *a,
                                 const struct request_entry *e, struct sending *s)
 {
@@ -102,9 +103,10 @@ static enum sqs_code check_fifo(struct sqs_call *c, const struct queue_attribute
     if (!a->fifo)
         return e->dedup.data == NULL
                    ? SQS_OK
-                   : fault_value(f, e->dedup, "MessageDeduplicationId",
-                                 "The request includes a parameter that is not valid for this queue "
-                                 "type.");
+                   : fault_value(
+                         f, e->dedup, "MessageDeduplicationId",
+                         "The request includes a parameter that is not valid for this queue "
+                         "type.");
     if (e->dedup.data != NULL) {
         s->in.dedup = e->dedup;
         return check_id(f, e->dedup, "MessageDeduplicationId");
@@ -133,9 +135,10 @@ static enum sqs_code check_message(struct sqs_call *c, const struct request_entr
     if (e->body.len == 0)
         return fault_missing(f, "MessageBody");
     if (!utf8_xml_valid(e->body))
-        return fault(f, SQS_INVALID_CONTENTS,
-                     "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to "
-                     "#xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.");
+        return fault(
+            f, SQS_INVALID_CONTENTS,
+            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to "
+            "#xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.");
     queue_info(c->queues, c->queue, &info);
     enum sqs_code code = check_delay(c, info.attributes, e, s);
     if (code == SQS_OK)
@@ -253,8 +256,8 @@ static enum sqs_code check_entries(struct sqs_call *c, const char *query_name)
 {
     const struct entry_list *l = &c->in.entries;
     if (l->count == 0)
-        return fault(&c->fault, SQS_EMPTY_BATCH,
-                     "There should be at least one %s in the request.", query_name);
+        return fault(&c->fault, SQS_EMPTY_BATCH, "There should be at least one %s in the request.",
+                     query_name);
     if (l->count > SQS_BATCH_MAX)
         return fault(&c->fault, SQS_TOO_MANY_ENTRIES,
                      "Maximum number of entries per request are %d. You have sent %zu.",
@@ -346,8 +349,9 @@ enum sqs_code action_send_batch(struct sqs_call *c)
 
 static bool system_wanted(const struct sqs_call *c, const char *name)
 {
-    const struct text_list *l = c->in.system_attribute_names.count > 0 ? &c->in.system_attribute_names
-                                                                       : &c->in.attribute_names;
+    const struct text_list *l = c->in.system_attribute_names.count > 0
+                                    ? &c->in.system_attribute_names
+                                    : &c->in.attribute_names;
     for (size_t i = 0; i < l->count; i++)
         if (span_is(l->items[i].text, "All") || span_is(l->items[i].text, name))
             return true;
@@ -434,7 +438,8 @@ static bool write_message(struct sqs_call *c, const struct received *r, struct b
     struct error error;
     char id[37], md5[2 * MD5_BYTES + 1];
     if (message_read(c->queues, r->place, scratch, &m, &error) != OK) {
-        // it stays hidden for its visibility timeout and is counted as received: in the end, a dead letter
+        // it stays hidden for its visibility timeout and is counted as received: in the end, a dead
+        // letter
         char text[600];
         log_event(LOG_ERROR, "message_unreadable", "error=%s",
                   log_quote(error.msg, text, sizeof text));
@@ -512,8 +517,8 @@ static enum sqs_code delete_one(struct sqs_call *c, const struct request_entry *
     uint64_t wait_for = 0;
     if (e->handle.len == 0)
         return fault_missing(&c->fault, "ReceiptHandle");
-    enum sqs_code code = queue_delete_message(c->queues, c->queue, c->now_ms, e->handle, &wait_for,
-                                              &c->fault);
+    enum sqs_code code =
+        queue_delete_message(c->queues, c->queue, c->now_ms, e->handle, &wait_for, &c->fault);
     call_wait_for(c, wait_for);
     return code;
 }
@@ -525,9 +530,9 @@ static enum sqs_code change_one(struct sqs_call *c, const struct request_entry *
         return fault_missing(&c->fault, "ReceiptHandle");
     if (!e->visibility_s.given)
         return fault_missing(&c->fault, "VisibilityTimeout");
-    enum sqs_code code = check_range(c, &e->visibility_s, "VisibilityTimeout", 0,
-                                     SQS_VISIBILITY_S_MAX,
-                                     "VisibilityTimeout must be an integer between 0 and 43200");
+    enum sqs_code code =
+        check_range(c, &e->visibility_s, "VisibilityTimeout", 0, SQS_VISIBILITY_S_MAX,
+                    "VisibilityTimeout must be an integer between 0 and 43200");
     if (code == SQS_OK)
         code = queue_change_visibility(c->queues, c->queue, c->now_ms, e->handle,
                                        (int)e->visibility_s.value, &wait_for, &c->fault);

@@ -22,10 +22,11 @@ static enum sqs_code queue_of_arn(struct sqs_call *c, struct span arn, const cha
     if (!arn_queue_name(arn, &name))
         return bad_arn(c, parameter);
     *out = queue_find(c->queues, name);
-    return *out != NULL ? SQS_OK
-                        : fault(&c->fault, SQS_RESOURCE_NOT_FOUND,
-                                "The resource that you specified for the %s parameter doesn't exist.",
-                                parameter);
+    return *out != NULL
+               ? SQS_OK
+               : fault(&c->fault, SQS_RESOURCE_NOT_FOUND,
+                       "The resource that you specified for the %s parameter doesn't exist.",
+                       parameter);
 }
 
 struct search {
@@ -87,10 +88,11 @@ enum sqs_code action_start_move_task(struct sqs_call *c)
     if (c->in.source_arn.data == NULL)
         return fault_missing(&c->fault, "SourceArn");
     if (c->in.rate.given && (c->in.rate.value < 1 || c->in.rate.value > 500))
-        return fault(&c->fault, SQS_INVALID_PARAMETER,
-                     "Value %lld for parameter MaxNumberOfMessagesPerSecond is invalid. Reason: Must "
-                     "be between 1 and 500, if provided.",
-                     (long long)c->in.rate.value);
+        return fault(
+            &c->fault, SQS_INVALID_PARAMETER,
+            "Value %lld for parameter MaxNumberOfMessagesPerSecond is invalid. Reason: Must "
+            "be between 1 and 500, if provided.",
+            (long long)c->in.rate.value);
     enum sqs_code code = queue_of_arn(c, c->in.source_arn, "SourceArn", &source);
     if (code == SQS_OK && !is_dead_letter_queue(c, source))
         code = fault(&c->fault, SQS_INVALID_PARAMETER,
@@ -119,13 +121,14 @@ enum sqs_code action_cancel_move_task(struct sqs_call *c)
     uint64_t wait_for = 0;
     if (c->in.task_handle.data == NULL)
         return fault_missing(&c->fault, "TaskHandle");
-    json_t *root = base64_decode(c->in.task_handle, &text) ? json_loadb(text.data, text.len, 0, NULL)
-                                                           : NULL;
+    json_t *root =
+        base64_decode(c->in.task_handle, &text) ? json_loadb(text.data, text.len, 0, NULL) : NULL;
     const char *id = json_string_value(json_object_get(root, "taskId"));
     const char *arn = json_string_value(json_object_get(root, "sourceArn"));
     enum sqs_code code = SQS_OK;
     if (id == NULL || arn == NULL)
-        code = fault(&c->fault, SQS_INVALID_PARAMETER, "Value for parameter TaskHandle is invalid.");
+        code =
+            fault(&c->fault, SQS_INVALID_PARAMETER, "Value for parameter TaskHandle is invalid.");
     if (code == SQS_OK)
         code = queue_of_arn(c, span_from(arn), "SourceArn", &source);
     struct move_task *t = code == SQS_OK ? task_find(source, span_from(id)) : NULL;

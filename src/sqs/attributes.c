@@ -9,10 +9,17 @@
 
 #define AT(field) offsetof(struct queue_attributes, field)
 #define INT(name, field, min, max, fallback)                                                       \
-    {name, ATTRIBUTE_INT, AT(field), min, max, fallback, {0}, false}
+    {                                                                                              \
+        name, ATTRIBUTE_INT, AT(field), min, max, fallback, {0}, false                             \
+    }
 #define CHOICE(name, field, zero, one, fallback, fifo_only)                                        \
-    {name, ATTRIBUTE_CHOICE, AT(field), 0, 1, fallback, {zero, one}, fifo_only}
-#define TEXT(name, field) {name, ATTRIBUTE_TEXT, AT(field), 0, POLICY_BYTES_MAX, 0, {0}, false}
+    {                                                                                              \
+        name, ATTRIBUTE_CHOICE, AT(field), 0, 1, fallback, {zero, one}, fifo_only                  \
+    }
+#define TEXT(name, field)                                                                          \
+    {                                                                                              \
+        name, ATTRIBUTE_TEXT, AT(field), 0, POLICY_BYTES_MAX, 0, {0}, false                        \
+    }
 
 const struct attribute_spec attribute_specs[] = {
     INT("VisibilityTimeout", visibility_s, 0, SQS_VISIBILITY_S_MAX, 30),
@@ -95,7 +102,8 @@ static enum sqs_code redrive_fault(struct fault *f, struct span value, const cha
     return fault_value(f, value, "RedrivePolicy", reason);
 }
 
-// {"deadLetterTargetArn": ARN, "maxReceiveCount": 3 | "3"}; kept in this order, the count as a number.
+// {"deadLetterTargetArn": ARN, "maxReceiveCount": 3 | "3"}; kept in this order, the count as a
+// number.
 static enum sqs_code set_redrive(struct queue_attributes *a, struct span value, struct fault *f)
 {
     json_error_t why;
@@ -111,10 +119,9 @@ static enum sqs_code set_redrive(struct queue_attributes *a, struct span value, 
     enum sqs_code code = SQS_OK;
     if (arn == NULL || !arn_queue_name(span_from(arn), &name)) {
         code = redrive_fault(f, value,
-                             arn == NULL
-                                 ? "Redrive policy does not contain mandatory attribute: "
-                                   "deadLetterTargetArn."
-                                 : "Invalid value for deadLetterTargetArn.");
+                             arn == NULL ? "Redrive policy does not contain mandatory attribute: "
+                                           "deadLetterTargetArn."
+                                         : "Invalid value for deadLetterTargetArn.");
     } else if (count_value == NULL) {
         code = redrive_fault(f, value,
                              "Redrive policy does not contain mandatory attribute: "
@@ -159,8 +166,8 @@ static enum sqs_code check_redrive_allow(struct span value, struct fault *f)
     const json_t *sources = json_object_get(root, "sourceQueueArns");
     const char *reason = NULL;
     bool by_queue = permission != NULL && strcmp(permission, "byQueue") == 0;
-    if (permission == NULL || (!by_queue && strcmp(permission, "allowAll") != 0 &&
-                               strcmp(permission, "denyAll") != 0))
+    if (permission == NULL ||
+        (!by_queue && strcmp(permission, "allowAll") != 0 && strcmp(permission, "denyAll") != 0))
         reason = "Invalid value for redrivePermission.";
     else if (by_queue && (!json_is_array(sources) || json_array_size(sources) == 0 ||
                           json_array_size(sources) > REDRIVE_SOURCES_MAX))
@@ -177,9 +184,9 @@ static enum sqs_code check_policy(struct span value, struct fault *f)
     json_t *root = json_loadb(value.data, value.len, 0, &why);
     bool object = json_is_object(root);
     json_decref(root);
-    return object ? SQS_OK
-                  : fault(f, SQS_INVALID_ATTRIBUTE_VALUE,
-                          "Invalid value for the parameter Policy.");
+    return object
+               ? SQS_OK
+               : fault(f, SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter Policy.");
 }
 
 static enum sqs_code set_text(struct queue_attributes *a, const struct attribute_spec *spec,

@@ -1,5 +1,6 @@
-// The attributes of a queue that can be set: one table with names, ranges and defaults; parsed values; their text.
-// Pure. Source: API model and developer guide of Amazon SQS ("Quotas", SetQueueAttributes).
+// The attributes of a queue that can be set: one table with names, ranges and defaults; parsed
+// values; their text. Pure. Source: API model and developer guide of Amazon SQS ("Quotas",
+// SetQueueAttributes).
 #pragma once
 
 #include "base/limits.h"
@@ -29,7 +30,7 @@ struct attribute_spec {
     bool fifo_only;
 };
 
-extern const struct attribute_spec attribute_specs[]; // ends with name NULL
+extern const struct attribute_spec attribute_specs[];          // ends with name NULL
 const struct attribute_spec *attribute_find(struct span name); // NULL: not one that can be set
 
 void attributes_init(struct queue_attributes *a, bool fifo); // defaults

@@ -1,4 +1,5 @@
-// One request being served: what the actions get and give. No sockets here, so that tests call actions directly.
+// One request being served: what the actions get and give. No sockets here, so that tests call
+// actions directly.
 #pragma once
 
 #include "sqs/queue.h"
@@ -14,8 +15,8 @@ struct id_pool {
 
 struct sqs_call {
     struct queues *queues;
-    struct id_pool *ids;    // NULL: fetched one by one
-    struct arena *arena;    // of the request
+    struct id_pool *ids; // NULL: fetched one by one
+    struct arena *arena; // of the request
     struct sqs_request in;
     int64_t now_ms;         // store time
     bool json;              // the protocol
@@ -37,7 +38,8 @@ struct sqs_call {
 
 // Runs c->in.action: the reply is in c->out, or SQS_OK is not returned and c->fault says why.
 enum sqs_code sqs_call_run(struct sqs_call *c);
-// A waiting receive: tries again; *count messages were received and written to c->out (0: nothing was written).
+// A waiting receive: tries again; *count messages were received and written to c->out (0: nothing
+// was written).
 enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count);
 
 // --- shared by the actions ---

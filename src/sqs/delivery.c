@@ -1,6 +1,5 @@
 // Messages: sent, received, hidden, deleted, dead-lettered, expired; and who waits for them.
 #include "sqs/fifo.h"
-#include "sqs/move_task.h"
 
 #include "base/check.h"
 
@@ -107,7 +106,7 @@ void message_durable(struct queues *qs, int32_t slot)
 }
 
 // Where a message goes that can be received again.
-static enum where place_back(const struct message *m)
+enum where message_place_back(const struct message *m)
 {
     return m->receive_count > 0 && m->receive_count < RETURNS_TO_BACK ? RETURNED : READY;
 }
@@ -187,8 +186,8 @@ enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_fo
     return OK;
 }
 
-static enum err delete_append(struct queues *qs, int32_t slot, uint64_t *wait_for,
-                              struct error *error)
+enum err message_append_delete(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                               struct error *error)
 {
     const struct message *m = message_at(qs, slot);
     struct stored_delete gone = {.id = m->id, .slot = (uint32_t)slot};
@@ -204,7 +203,7 @@ static enum err delete_append(struct queues *qs, int32_t slot, uint64_t *wait_fo
 
 // --- send ---
 
-static int64_t end_of(const struct queue *q, const struct message *m)
+int64_t message_end_ms(const struct queue *q, const struct message *m)
 {
     return m->entered_ms + (int64_t)q->attributes.retention_s * 1000;
 }
@@ -214,7 +213,7 @@ void queue_expiry_update(struct queues *qs, struct queue *q)
     if (q->age.head == NONE)
         deadline_cancel(qs, DEADLINE_QUEUE + q->slot);
     else
-        deadline_set(qs, DEADLINE_QUEUE + q->slot, end_of(q, message_at(qs, q->age.head)));
+        deadline_set(qs, DEADLINE_QUEUE + q->slot, message_end_ms(q, message_at(qs, q->age.head)));
 }
 
 static void enter(struct queues *qs, struct queue *q, int32_t slot)
@@ -258,8 +257,13 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
     m->entered_ms = now_ms;
     m->visible_ms = delay_s > 0 ? now_ms + (int64_t)delay_s * 1000 : 0;
     stored_of(qs, slot, now_ms, in, &fixed);
-    struct span parts[] = {{(const char *)&fixed, sizeof fixed}, in->sender, in->group, in->dedup,
-                           in->trace, in->attributes, in->body};
+    struct span parts[] = {{(const char *)&fixed, sizeof fixed},
+                           in->sender,
+                           in->group,
+                           in->dedup,
+                           in->trace,
+                           in->attributes,
+                           in->body};
     if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &error) != OK) {
         message_free(qs, slot);
         return fault_of(f, &error);
@@ -345,8 +349,8 @@ enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uin
     return OK;
 }
 
-// A message that has been received too often goes to the dead-letter queue. False: there is none, or no space for the
-// record; then it is received once more.
+// A message that has been received too often goes to the dead-letter queue. False: there is none,
+// or no space for the record; then it is received once more.
 static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms)
 {
     struct error error;
@@ -355,7 +359,8 @@ static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_
     if (target == NULL || target == q || target->attributes.fifo != q->attributes.fifo)
         return false;
     // standard queues keep the time of sending
-    int64_t entered_ms = target->attributes.fifo ? now_ms : m->entered_ms, visible_ms = m->visible_ms;
+    int64_t entered_ms = target->attributes.fifo ? now_ms : m->entered_ms,
+            visible_ms = m->visible_ms;
     m->visible_ms = 0;
     if (message_move(qs, slot, target, q->slot, entered_ms, &error) != OK) {
         m->visible_ms = visible_ms;
@@ -370,7 +375,7 @@ bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t 
     struct error error;
     const struct queue_attributes *a = &q->attributes;
     const struct message *m = message_at(qs, slot);
-    if (end_of(q, m) <= now_ms && delete_append(qs, slot, NULL, &error) == OK) {
+    if (message_end_ms(q, m) <= now_ms && message_append_delete(qs, slot, NULL, &error) == OK) {
         qs->stats.expired++;
         return true;
     }
@@ -389,8 +394,8 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
     if (m->first_received_ms == 0)
         m->first_received_ms = now_ms;
     m->visible_ms = now_ms + (int64_t)visibility_s * 1000;
-    // Without space for the record the message is handed out all the same: what a full disk needs is deletes. If the
-    // process ends then, this receive is forgotten.
+    // Without space for the record the message is handed out all the same: what a full disk needs
+    // is deletes. If the process ends then, this receive is forgotten.
     (void)!message_append_state(qs, slot, NULL, &error);
     *out = (struct received){
         .receipt = {.queue = q->id,
@@ -431,7 +436,8 @@ static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_
     // placed at the end, so that with a visibility timeout of 0 none is claimed twice
     for (size_t i = 0; i < *count; i++) {
         int32_t slot = (int32_t)out[i].receipt.slot;
-        message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : place_back(message_at(qs, slot)));
+        message_place(qs, slot,
+                      visibility_s > 0 ? IN_FLIGHT : message_place_back(message_at(qs, slot)));
     }
     return SQS_OK;
 }
@@ -462,8 +468,7 @@ enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms,
     *count = 0;
     if (!q->attributes.fifo)
         return standard_receive(qs, q, now_ms, in, visibility_s, out, count, f);
-    struct attempt *again =
-        in->attempt.len > 0 ? attempt_find(qs, q, in->attempt, now_ms) : NULL;
+    struct attempt *again = in->attempt.len > 0 ? attempt_find(qs, q, in->attempt, now_ms) : NULL;
     if (again != NULL) {
         *count = repeat_attempt(qs, again, now_ms, visibility_s, out);
         return SQS_OK;
@@ -483,8 +488,8 @@ enum err message_read(struct queues *qs, struct journal_place place, struct buf 
     if (payload.len < sizeof fixed)
         return fail(error, ERR_CORRUPT, 0, "the record of a message is too short");
     memcpy(&fixed, payload.data, sizeof fixed);
-    struct span *spans[] = {&out->sender, &out->group, &out->dedup, &out->trace, &out->attributes,
-                            &out->body};
+    struct span *spans[] = {&out->sender, &out->group,      &out->dedup,
+                            &out->trace,  &out->attributes, &out->body};
     size_t lens[] = {fixed.sender_bytes, fixed.group_bytes,      fixed.dedup_bytes,
                      fixed.trace_bytes,  fixed.attributes_bytes, fixed.body_bytes};
     size_t at = sizeof fixed;
@@ -557,7 +562,7 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
     }
     if (q->attributes.fifo && message_at(qs, slot)->where != IN_FLIGHT)
         return fault_value(f, handle, "ReceiptHandle", "The receipt handle has expired.");
-    if (delete_append(qs, slot, wait_for, &error) != OK)
+    if (message_append_delete(qs, slot, wait_for, &error) != OK)
         return fault_of(f, &error);
     qs->stats.deleted++;
     return SQS_OK;
@@ -593,99 +598,6 @@ enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_
         return fault_of(f, &error);
     }
     message_unplace(qs, slot);
-    message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : place_back(m));
+    message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : message_place_back(m));
     return SQS_OK;
-}
-
-// --- time ---
-
-// Removes what is older than its queue's retention period. The list is nearly in order; what stands behind a younger
-// one goes when it is asked for, or with that one.
-static int expire(struct queues *qs, struct queue *q, int64_t now_ms, int budget)
-{
-    struct error error;
-    while (budget > 0 && q->age.head != NONE) {
-        int32_t slot = q->age.head;
-        if (end_of(q, message_at(qs, slot)) > now_ms)
-            break;
-        if (delete_append(qs, slot, NULL, &error) != OK) {
-            deadline_set(qs, DEADLINE_QUEUE + q->slot, now_ms + 1000); // space may come back
-            return budget;
-        }
-        qs->stats.expired++;
-        budget--;
-    }
-    queue_expiry_update(qs, q);
-    return budget;
-}
-
-bool queues_tick(struct queues *qs, int64_t now_ms)
-{
-    int budget = TICK_MAX;
-    dedup_expire(qs, now_ms);
-    while (qs->heap_len > 0 && qs->heap[0].at_ms <= now_ms) {
-        if (budget-- <= 0)
-            return true;
-        int32_t id = qs->heap[0].id;
-        if (id >= DEADLINE_QUEUE) {
-            budget = expire(qs, qs->queues[id - DEADLINE_QUEUE], now_ms, budget);
-            continue;
-        }
-        struct message *m = message_at(qs, id);
-        bool was_delayed = m->where == DELAYED;
-        message_unplace(qs, id);
-        message_place(qs, id, was_delayed ? READY : place_back(m));
-    }
-    return tasks_run(qs, now_ms);
-}
-
-int64_t queues_next_deadline_ms(const struct queues *qs)
-{
-    int64_t task_ms = tasks_next_ms(qs), first_ms = qs->heap_len > 0 ? qs->heap[0].at_ms : INT64_MAX;
-    return task_ms < first_ms ? task_ms : first_ms;
-}
-
-// --- waiters ---
-
-void queue_wait(struct queue *q, struct waiter *w)
-{
-    w->queue = q;
-    w->next = NULL;
-    w->prev = q->waiters_last;
-    if (q->waiters_last != NULL)
-        q->waiters_last->next = w;
-    else
-        q->waiters = w;
-    q->waiters_last = w;
-    q->waiter_count++;
-}
-
-void queue_unwait(struct waiter *w)
-{
-    struct queue *q = w->queue;
-    if (q == NULL)
-        return;
-    if (w->prev != NULL)
-        w->prev->next = w->next;
-    else
-        q->waiters = w->next;
-    if (w->next != NULL)
-        w->next->prev = w->prev;
-    else
-        q->waiters_last = w->prev;
-    q->waiter_count--;
-    w->queue = NULL;
-    w->prev = w->next = NULL;
-}
-
-void queues_wake(struct queues *qs)
-{
-    while (qs->ready != NULL) {
-        struct queue *q = qs->ready;
-        qs->ready = q->next_ready;
-        q->ready_flag = false;
-        while (q->waiters != NULL && q->visible > 0)
-            if (!q->waiters->fn(q->waiters, false))
-                break;
-    }
 }

@@ -1,6 +1,6 @@
-// What goes wrong in an SQS request, as its client sees it: one table from our code to the names and status of
-// both protocols. Pure.
-// Source: the service's API model (awsQueryError) and published validated tests of the real service.
+// What goes wrong in an SQS request, as its client sees it: one table from our code to the names
+// and status of both protocols. Pure. Source: the service's API model (awsQueryError) and published
+// validated tests of the real service.
 #pragma once
 
 #include "base/buf.h"
@@ -31,8 +31,8 @@ enum sqs_code {
     SQS_MISSING_PARAMETER,
     SQS_UNKNOWN_OPERATION, // nothing that names an action
     SQS_INVALID_ACTION,
-    SQS_MALFORMED,         // the body cannot be read
-    SQS_MISSING_TOKEN,     // no signature
+    SQS_MALFORMED,     // the body cannot be read
+    SQS_MISSING_TOKEN, // no signature
     SQS_INCOMPLETE_SIGNATURE,
     SQS_INVALID_TOKEN, // access key unknown
     SQS_SIGNATURE_MISMATCH,

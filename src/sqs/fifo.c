@@ -186,8 +186,8 @@ static size_t take_from(struct queues *qs, struct queue *q, uint32_t group, int6
     return count;
 }
 
-size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max, int visibility_s,
-                    struct received *out)
+size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
+                    int visibility_s, struct received *out)
 {
     size_t count = 0;
     uint32_t walked[10];
@@ -247,7 +247,7 @@ static void dedup_grow(struct queues *qs)
 {
     qs->dedup_bucket_count = qs->dedup_bucket_count == 0 ? 256 : qs->dedup_bucket_count * 2;
     free(qs->dedup_buckets);
-    qs->dedup_buckets = calloc(qs->dedup_bucket_count, sizeof qs->dedup_buckets[0]);
+    qs->dedup_buckets = calloc(qs->dedup_bucket_count, sizeof(void *));
     CHECK(qs->dedup_buckets != NULL);
     for (struct dedup *d = qs->dedup_oldest; d != NULL; d = d->newer) {
         struct dedup **bucket = dedup_bucket(qs, d->key);

@@ -1,5 +1,5 @@
-// FIFO queues inside the state machine: message groups, the memory of deduplication, receive attempts.
-// Included by the state machine's own files only.
+// FIFO queues inside the state machine: message groups, the memory of deduplication, receive
+// attempts. Included by the state machine's own files only.
 #pragma once
 
 #include "sqs/queue_internal.h"
@@ -11,7 +11,7 @@ enum {
     DEDUP_KEY_BYTES = 16,
 };
 
-struct group { // of one queue; by index + 1 in message.group
+struct group {             // of one queue; by index + 1 in message.group
     struct mlist messages; // durable ones, in their order, hidden or not
     int32_t ready_prev, ready_next;
     int32_t next_in_bucket; // also the list of free ones
@@ -23,7 +23,7 @@ struct group { // of one queue; by index + 1 in message.group
     char *name;
 };
 
-struct dedup { // an id that was sent in the last five minutes
+struct dedup {                                    // an id that was sent in the last five minutes
     struct dedup *next_in_bucket, *newer, *older; // the list is by time
     uint8_t key[DEDUP_KEY_BYTES];
     uint8_t message_id[MESSAGE_ID_BYTES];
@@ -32,7 +32,7 @@ struct dedup { // an id that was sent in the last five minutes
     uint16_t queue, segment; // where the record is that tells of it
 };
 
-struct attempt { // a ReceiveRequestAttemptId
+struct attempt {          // a ReceiveRequestAttemptId
     struct attempt *next; // newest first
     uint8_t key[DEDUP_KEY_BYTES];
     int64_t expires_ms;
@@ -43,7 +43,7 @@ struct attempt { // a ReceiveRequestAttemptId
 
 // --- groups ---
 uint32_t group_use(struct queues *qs, struct queue *q, struct span name); // for message.group
-void group_drop(struct queues *qs, uint32_t group);                        // one use less
+void group_drop(struct queues *qs, uint32_t group);                       // one use less
 struct span group_name(const struct queues *qs, uint32_t group);
 void group_enter(struct queues *qs, int32_t slot); // a message becomes its group's last
 void group_leave(struct queues *qs, int32_t slot);
@@ -51,8 +51,8 @@ void group_update(struct queues *qs, uint32_t group); // ready or not, after any
 void groups_release(struct queues *qs);
 
 // Claims from groups in turn, from each as many as can be. claim and take_out as in queue_receive.
-size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max, int visibility_s,
-                    struct received *out);
+size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
+                    int visibility_s, struct received *out);
 
 // --- deduplication ---
 void dedup_key(uint64_t queue, bool per_group, struct span group, struct span id,

@@ -32,10 +32,9 @@ static struct index_chunk *chunk_make(struct queues *qs, uint32_t i)
 {
     if (i >= qs->chunk_count) {
         uint32_t count = i + 1 > qs->chunk_count * 2 ? i + 1 : qs->chunk_count * 2;
-        qs->chunks = realloc(qs->chunks, count * sizeof qs->chunks[0]);
+        qs->chunks = realloc(qs->chunks, count * sizeof(void *));
         CHECK(qs->chunks != NULL);
-        memset(qs->chunks + qs->chunk_count, 0,
-               (count - qs->chunk_count) * sizeof qs->chunks[0]);
+        memset(qs->chunks + qs->chunk_count, 0, (count - qs->chunk_count) * sizeof(void *));
         qs->chunk_count = count;
     }
     if (qs->chunks[i] == NULL) {
@@ -103,7 +102,7 @@ void message_free(struct queues *qs, int32_t slot)
 
 uint64_t index_bytes(const struct queues *qs)
 {
-    uint64_t bytes = qs->chunk_count * sizeof qs->chunks[0] + qs->heap_cap * sizeof qs->heap[0];
+    uint64_t bytes = qs->chunk_count * sizeof(void *) + qs->heap_cap * sizeof qs->heap[0];
     for (uint32_t i = 0; i < qs->chunk_count; i++)
         bytes += qs->chunks[i] != NULL ? sizeof *qs->chunks[i] : 0;
     return bytes;

@@ -1,5 +1,6 @@
-// A pull scanner for JSON (RFC 8259): reads values where they are expected, skips others, allocates only for strings
-// with escapes. Strict; its input must be valid UTF-8. After the first error `bad` stays set and every call returns false.
+// A pull scanner for JSON (RFC 8259): reads values where they are expected, skips others, allocates
+// only for strings with escapes. Strict; its input must be valid UTF-8. After the first error `bad`
+// stays set and every call returns false.
 #pragma once
 
 #include "base/arena.h"
@@ -11,12 +12,21 @@ struct json_scan {
     bool bad;
 };
 
-enum json_type { JSON_TYPE_BAD, JSON_TYPE_OBJECT, JSON_TYPE_ARRAY, JSON_TYPE_STRING, JSON_TYPE_NUMBER, JSON_TYPE_TRUE,
-                 JSON_TYPE_FALSE, JSON_TYPE_NULL };
+enum json_type {
+    JSON_TYPE_BAD,
+    JSON_TYPE_OBJECT,
+    JSON_TYPE_ARRAY,
+    JSON_TYPE_STRING,
+    JSON_TYPE_NUMBER,
+    JSON_TYPE_TRUE,
+    JSON_TYPE_FALSE,
+    JSON_TYPE_NULL
+};
 
 void json_scan_init(struct json_scan *s, struct span text, struct arena *arena, int depth_max);
 enum json_type json_peek(struct json_scan *s); // of the value that comes next
-// Object: begin, then next until it returns false (the end, or bad); each time the value must be read or skipped.
+// Object: begin, then next until it returns false (the end, or bad); each time the value must be
+// read or skipped.
 bool json_object_begin(struct json_scan *s);
 bool json_object_next(struct json_scan *s, bool *first, struct span *key);
 bool json_array_begin(struct json_scan *s);

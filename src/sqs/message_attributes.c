@@ -40,11 +40,12 @@ static enum sqs_code check_name(struct span name, struct fault *f)
         return fault(f, SQS_INVALID_PARAMETER,
                      "Message (user) attribute name must be shorter than 256 bytes.");
     if (!name_characters(name) || starts_nocase(name, "AWS.") || starts_nocase(name, "Amazon."))
-        return fault(f, SQS_INVALID_PARAMETER,
-                     "Invalid message (user) attribute name '%.*s'. Reason: names have letters, digits, "
-                     "underscores, hyphens and periods, no period at an end or after another, and do not "
-                     "begin with AWS. or Amazon.",
-                     shown(name), name.data);
+        return fault(
+            f, SQS_INVALID_PARAMETER,
+            "Invalid message (user) attribute name '%.*s'. Reason: names have letters, digits, "
+            "underscores, hyphens and periods, no period at an end or after another, and do not "
+            "begin with AWS. or Amazon.",
+            shown(name), name.data);
     return SQS_OK;
 }
 
@@ -86,15 +87,17 @@ static enum sqs_code check_value(const struct attribute_in *a, struct fault *f)
     bool binary = type_is(a->type, "Binary"), numeric = type_is(a->type, "Number");
     const char *base = binary ? "Binary" : numeric ? "Number" : "String";
     if (a->listed)
-        return fault(f, SQS_UNSUPPORTED,
-                     "Message (user) attribute '%.*s' is a list: StringListValues and BinaryListValues "
-                     "are reserved and not implemented.",
-                     n, a->name.data);
+        return fault(
+            f, SQS_UNSUPPORTED,
+            "Message (user) attribute '%.*s' is a list: StringListValues and BinaryListValues "
+            "are reserved and not implemented.",
+            n, a->name.data);
     if (!binary && !numeric && !type_is(a->type, "String"))
-        return fault(f, SQS_INVALID_PARAMETER,
-                     "The type of message (user) attribute '%.*s' is invalid. You must use only the "
-                     "following supported type prefixes: Binary, Number, String.",
-                     n, a->name.data);
+        return fault(
+            f, SQS_INVALID_PARAMETER,
+            "The type of message (user) attribute '%.*s' is invalid. You must use only the "
+            "following supported type prefixes: Binary, Number, String.",
+            n, a->name.data);
     if (a->type.len > 256)
         return fault(f, SQS_INVALID_PARAMETER,
                      "The type of message (user) attribute '%.*s' is longer than 256 bytes.", n,
@@ -102,8 +105,8 @@ static enum sqs_code check_value(const struct attribute_in *a, struct fault *f)
     struct span value = binary ? a->binary : a->text;
     if (value.len == 0)
         return fault(f, SQS_INVALID_PARAMETER,
-                     "Message (user) attribute '%.*s' must contain a non-empty value of type '%s'.", n,
-                     a->name.data, base);
+                     "Message (user) attribute '%.*s' must contain a non-empty value of type '%s'.",
+                     n, a->name.data, base);
     if (binary ? a->text.data != NULL : a->binary.data != NULL)
         return fault(f, SQS_INVALID_PARAMETER,
                      "Message (user) attribute '%.*s' has multiple values.", n, a->name.data);
@@ -112,26 +115,30 @@ static enum sqs_code check_value(const struct attribute_in *a, struct fault *f)
                      "Can't cast the value of message (user) attribute '%.*s' to a number.", n,
                      a->name.data);
     if (!binary && (!utf8_xml_valid(value) || !utf8_xml_valid(a->type)))
-        return fault(f, SQS_INVALID_PARAMETER,
-                     "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to "
-                     "#xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.");
+        return fault(
+            f, SQS_INVALID_PARAMETER,
+            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to "
+            "#xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.");
     return SQS_OK;
 }
 
 static enum sqs_code check_system(const struct attribute_in *a, struct fault *f)
 {
     if (!span_is(a->name, "AWSTraceHeader"))
-        return fault(f, SQS_INVALID_PARAMETER,
-                     "Message system attribute name '%.*s' is invalid: only AWSTraceHeader can be sent.",
-                     shown(a->name), a->name.len > 0 ? a->name.data : "");
+        return fault(
+            f, SQS_INVALID_PARAMETER,
+            "Message system attribute name '%.*s' is invalid: only AWSTraceHeader can be sent.",
+            shown(a->name), a->name.len > 0 ? a->name.data : "");
     if (!span_is(a->type, "String") || a->text.len == 0 || a->text.len > 1024)
-        return fault(f, SQS_INVALID_PARAMETER,
-                     "Message system attribute 'AWSTraceHeader' must contain a non-empty value of type "
-                     "'String'.");
+        return fault(
+            f, SQS_INVALID_PARAMETER,
+            "Message system attribute 'AWSTraceHeader' must contain a non-empty value of type "
+            "'String'.");
     return SQS_OK;
 }
 
-// --- stored form: for each, name and type with uint16_t lengths, a flag, the value with a uint32_t length ---
+// --- stored form: for each, name and type with uint16_t lengths, a flag, the value with a uint32_t
+// length ---
 
 static int by_name(const void *a, const void *b)
 {

@@ -11,16 +11,16 @@ struct stored_attribute { // views the stored form
     bool binary;
 };
 
-// Checks user attributes (or, with system, the one system attribute that can be sent) and appends their
-// stored form, sorted by name; *bytes: what counts for the message's size.
+// Checks user attributes (or, with system, the one system attribute that can be sent) and appends
+// their stored form, sorted by name; *bytes: what counts for the message's size.
 enum sqs_code message_attributes_encode(const struct attribute_list *list, bool system,
                                         struct arena *arena, struct buf *out, uint16_t *count,
                                         size_t *bytes, struct fault *f);
 // The next one of a stored form; false at its end. Stored forms are ours: a broken one ends early.
 bool message_attribute_next(struct span *rest, struct stored_attribute *out);
 
-// MD5 over attributes in the order added, which is by name. Source: Amazon SQS Developer Guide, "Calculating
-// the MD5 message digest for message attributes".
+// MD5 over attributes in the order added, which is by name. Source: Amazon SQS Developer Guide,
+// "Calculating the MD5 message digest for message attributes".
 struct attributes_md5 {
     struct buf bytes;
 };
@@ -28,5 +28,6 @@ void attributes_md5_add(struct attributes_md5 *m, const struct stored_attribute 
 // 32 hex digits and 0; releases m. False: none was added.
 bool attributes_md5_finish(struct attributes_md5 *m, char out[2 * MD5_BYTES + 1]);
 
-// Whether a receive that asks for these names gets the attribute: exact, "All", ".*", "*", or "prefix.*".
+// Whether a receive that asks for these names gets the attribute: exact, "All", ".*", "*", or
+// "prefix.*".
 bool message_attribute_wanted(const struct text_list *names, struct span name);

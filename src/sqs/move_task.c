@@ -50,7 +50,8 @@ static void task_free(struct queues *qs, struct move_task *t)
     free(t);
 }
 
-// Keeps the newest of a queue. A forgotten one's record may be met again at a restart, and is forgotten again.
+// Keeps the newest of a queue. A forgotten one's record may be met again at a restart, and is
+// forgotten again.
 static void trim(struct queues *qs, struct queue *q)
 {
     struct move_task **at = &q->tasks;
@@ -196,9 +197,9 @@ static void task_step(struct queues *qs, struct move_task *t, uint64_t budget, i
         if (slot == NONE)
             break;
         const struct message *m = message_at(qs, slot);
-        struct queue *target = t->destination != 0       ? queue_by_id(qs, t->destination)
+        struct queue *target = t->destination != 0     ? queue_by_id(qs, t->destination)
                                : m->source != NO_QUEUE ? qs->queues[m->source]
-                                                         : NULL;
+                                                       : NULL;
         if (target == NULL || target->gone) {
             t->destination_gone = t->destination != 0 || m->source != NO_QUEUE;
             status = TASK_FAILED;
@@ -314,7 +315,8 @@ enum err task_move_record(struct queues *qs, struct queue *q, const struct journ
     memcpy(&fixed, record->payload.data, sizeof fixed);
     fixed.id[sizeof fixed.id - 1] = '\0';
     struct move_task *t = task_find(q, span_from(fixed.id));
-    if (t == NULL || t->record.segment != record->place.segment || t->record.at8 != record->place.at8)
+    if (t == NULL || t->record.segment != record->place.segment ||
+        t->record.at8 != record->place.at8)
         return OK;
     return task_append(qs, t, NULL, error);
 }

@@ -1,4 +1,5 @@
-// Message move tasks: redrive of a dead-letter queue, in the background, at a rate. Part of the state machine.
+// Message move tasks: redrive of a dead-letter queue, in the background, at a rate. Part of the
+// state machine.
 #pragma once
 
 #include "sqs/queue.h"
@@ -17,9 +18,9 @@ struct move_task {
     int64_t paced_from_ms;          // the rate counts from here, and from
     uint64_t budget_from;           // so many moved
     uint64_t moved, to_move;
-    uint32_t rate;                  // messages per second; 0: as fast as it goes
+    uint32_t rate; // messages per second; 0: as fast as it goes
     enum task_status status;
-    bool destination_gone;          // why it failed; else: a message has no source
+    bool destination_gone; // why it failed; else: a message has no source
     struct journal_place record;
     bool recorded;
 };
@@ -30,7 +31,8 @@ enum sqs_code task_start(struct queues *qs, struct queue *source, struct queue *
                          struct fault *f);
 struct move_task *task_find(struct queue *q, struct span id); // NULL: none
 const struct move_task *tasks_of(const struct queue *q);      // newest first
-const char *task_destination_name(struct queues *qs, const struct move_task *t); // NULL: own sources, or gone
+const char *task_destination_name(struct queues *qs,
+                                  const struct move_task *t); // NULL: own sources, or gone
 enum sqs_code task_cancel(struct queues *qs, struct move_task *t, uint64_t *wait_for,
                           struct fault *f);
 

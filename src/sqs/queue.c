@@ -31,8 +31,8 @@ static void on_failed(void *ctx, const struct error *error)
         qs->config.on_failed(qs->config.ctx, error);
 }
 
-// Store time goes on where it was. On the same boot of the kernel its monotonic clock says how long we were away;
-// otherwise the wall clock does, as far as it did not go back.
+// Store time goes on where it was. On the same boot of the kernel its monotonic clock says how long
+// we were away; otherwise the wall clock does, as far as it did not go back.
 static void time_anchor(struct queues *qs)
 {
     static const uint8_t unknown[BOOT_ID_BYTES];
@@ -200,9 +200,9 @@ struct queue *queue_add(struct queues *qs, uint64_t id)
         return NULL;
     if (slot == qs->queue_slots) {
         uint32_t count = qs->queue_slots == 0 ? 16 : qs->queue_slots * 2;
-        qs->queues = realloc(qs->queues, count * sizeof qs->queues[0]);
+        qs->queues = realloc(qs->queues, count * sizeof(void *));
         CHECK(qs->queues != NULL);
-        memset(qs->queues + qs->queue_slots, 0, (count - qs->queue_slots) * sizeof qs->queues[0]);
+        memset(qs->queues + qs->queue_slots, 0, (count - qs->queue_slots) * sizeof(void *));
         qs->queue_slots = count;
     }
     struct queue *q = calloc(1, sizeof *q);
@@ -276,7 +276,7 @@ static int by_name(const void *a, const void *b)
 void queues_each(struct queues *qs, struct span prefix, bool (*fn)(void *ctx, struct queue *q),
                  void *ctx)
 {
-    struct queue **sorted = malloc((qs->queue_count + 1) * sizeof sorted[0]);
+    struct queue **sorted = malloc((qs->queue_count + 1) * sizeof(void *));
     size_t count = 0;
     CHECK(sorted != NULL);
     for (uint32_t i = 0; i < qs->queue_slots; i++) {
@@ -285,7 +285,7 @@ void queues_each(struct queues *qs, struct span prefix, bool (*fn)(void *ctx, st
             (prefix.len == 0 || memcmp(q->name, prefix.data, prefix.len) == 0))
             sorted[count++] = q;
     }
-    qsort(sorted, count, sizeof sorted[0], by_name);
+    qsort(sorted, count, sizeof(void *), by_name);
     for (size_t i = 0; i < count && fn(ctx, sorted[i]); i++) {
     }
     free(sorted);
@@ -340,8 +340,8 @@ enum err queue_append(struct queues *qs, struct queue *q, enum journal_class cla
     }
     for (size_t i = 0; i < q->tag_count; i++)
         add_pair(&pairs, span_from(q->tags[i].key), span_from(q->tags[i].value));
-    struct span parts[] = {{(const char *)&fixed, sizeof fixed}, span_from(q->name),
-                           buf_view(&pairs)};
+    struct span parts[] = {
+        {(const char *)&fixed, sizeof fixed}, span_from(q->name), buf_view(&pairs)};
     struct journal_record record;
     TRY(journal_append(qs->journal, class, STORED_QUEUE, parts, 3, &record, error));
     if (q->record_sequence != 0)
@@ -467,9 +467,9 @@ static enum err deletes_append(struct queues *qs, const struct stored_delete *go
     return OK;
 }
 
-// Before all of a queue goes with one record: messages that came to it from elsewhere get a delete each. The one record
-// speaks of those whose own record names the queue; where another came from may be forgotten by then.
-// *oldest: smallest id in the queue.
+// Before all of a queue goes with one record: messages that came to it from elsewhere get a delete
+// each. The one record speaks of those whose own record names the queue; where another came from
+// may be forgotten by then. *oldest: smallest id in the queue.
 static enum err delete_moved(struct queues *qs, struct queue *q, uint64_t *oldest,
                              struct error *error)
 {

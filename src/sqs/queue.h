@@ -1,12 +1,13 @@
-// The queues: a state machine over the journal. Pure but for the journal: no clock, no randomness, no network; time
-// and random bytes are arguments, so that tests can simulate both.
+// The queues: a state machine over the journal. Pure but for the journal: no clock, no randomness,
+// no network; time and random bytes are arguments, so that tests can simulate both.
 //
-// Time: `now_ms` everywhere is store time, made by queues_time() from the monotonic clock. It is the wall clock as of
-// the start, goes on with the monotonic clock, and never goes back, not across restarts either: a jump of the wall
-// clock neither releases nor freezes a message.
+// Time: `now_ms` everywhere is store time, made by queues_time() from the monotonic clock. It is
+// the wall clock as of the start, goes on with the monotonic clock, and never goes back, not across
+// restarts either: a jump of the wall clock neither releases nor freezes a message.
 //
-// What a call changes is in the next commit; *wait_for gets the record's sequence: the caller may answer its client
-// when queues_durable() has reached it (0: at once). A sent message can be received once it is durable.
+// What a call changes is in the next commit; *wait_for gets the record's sequence: the caller may
+// answer its client when queues_durable() has reached it (0: at once). A sent message can be
+// received once it is durable.
 #pragma once
 
 #include "journal/journal.h"
@@ -25,15 +26,15 @@ enum {
 };
 
 struct queues_config {
-    const char *dir;             // exists, ours alone
-    const struct journal_io *io; // NULL: the real one
-    uint32_t segment_bytes;      // 0: default
-    struct loop *loop;           // NULL: synchronous journal
+    const char *dir;                  // exists, ours alone
+    const struct journal_io *io;      // NULL: the real one
+    uint32_t segment_bytes;           // 0: default
+    struct loop *loop;                // NULL: synchronous journal
     uint8_t store_id[STORE_ID_BYTES]; // random; used for a new store
     int64_t wall_ms, monotonic_ms;    // now
     uint8_t boot_id[BOOT_ID_BYTES];   // of the running kernel; zeros: unknown
     void *ctx;
-    void (*on_durable)(void *ctx, uint64_t sequence); // after the queues have taken note
+    void (*on_durable)(void *ctx, uint64_t sequence);        // after the queues have taken note
     void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
 };
 
@@ -94,7 +95,7 @@ enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, ui
                           struct fault *f);
 
 // --- messages ---
-struct message_in { // all borrowed
+struct message_in {                       // all borrowed
     uint8_t message_id[MESSAGE_ID_BYTES]; // random
     struct span body, sender, group, dedup, trace;
     struct span attributes; // encoded by message_attributes_encode
@@ -104,7 +105,7 @@ struct message_in { // all borrowed
 struct sent {
     uint64_t id; // what the caller waits for; also the FIFO sequence number
     uint8_t message_id[MESSAGE_ID_BYTES]; // the one sent, or that of the message it repeats
-    bool duplicate; // FIFO: nothing was added
+    bool duplicate;                       // FIFO: nothing was added
 };
 // FIFO: in->group and in->dedup must be there.
 enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
@@ -118,8 +119,8 @@ struct received {
     const char *source_queue; // name; NULL: did not come from another queue. Until the queue goes
 };
 struct receive_in {
-    size_t max;       // 1 to 10
-    int visibility_s; // -1: the queue's
+    size_t max;               // 1 to 10
+    int visibility_s;         // -1: the queue's
     bool over_limit_is_error; // too many in flight: OverLimit instead of nothing
     struct span attempt;      // FIFO: ReceiveRequestAttemptId, may be empty
 };
@@ -137,8 +138,8 @@ struct message_out { // views buf
 enum err message_read(struct queues *qs, struct journal_place place, struct buf *buf,
                       struct message_out *out, struct error *error) MUST_CHECK;
 
-// Of a handle of this queue (others: ReceiptHandleIsInvalid). A message that is gone, or was received again since:
-// SQS_OK without effect.
+// Of a handle of this queue (others: ReceiptHandleIsInvalid). A message that is gone, or was
+// received again since: SQS_OK without effect.
 enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t now_ms,
                                    struct span handle, uint64_t *wait_for, struct fault *f);
 enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_t now_ms,
@@ -150,8 +151,9 @@ void receipt_text(const struct queues *qs, const struct receipt *r, struct buf *
 struct waiter { // caller's storage, zero-initialised
     struct waiter *prev, *next;
     struct queue *queue; // NULL: not waiting
-    // Something may be there: true if fn received something; it has taken the waiter off (queue_unwait) and may have
-    // freed it. False: it waits on, in its place. gone: the queue was deleted, and the waiter is off already.
+    // Something may be there: true if fn received something; it has taken the waiter off
+    // (queue_unwait) and may have freed it. False: it waits on, in its place. gone: the queue was
+    // deleted, and the waiter is off already.
     bool (*fn)(struct waiter *w, bool gone);
 };
 void queue_wait(struct queue *q, struct waiter *w);

@@ -1,4 +1,5 @@
-// Shared by the files of the state machine (queue, index, delivery, replay); nobody else includes it.
+// Shared by the files of the state machine (queue, index, delivery, replay); nobody else includes
+// it.
 #pragma once
 
 #include "sqs/queue.h"
@@ -6,14 +7,14 @@
 
 enum {
     NONE = -1,
-    INDEX_CHUNK = 4096,            // messages
-    INDEX_MESSAGES_MAX = 1 << 28,  // slots; 21 GB of index
+    INDEX_CHUNK = 4096,           // messages
+    INDEX_MESSAGES_MAX = 1 << 28, // slots; 21 GB of index
     QUEUE_BUCKETS = 4096,
-    DELETE_RESERVE_BYTES = 40,     // a STORED_DELETE record
-    TICK_MAX = 10000,              // messages moved by one queues_tick
+    DELETE_RESERVE_BYTES = 40, // a STORED_DELETE record
+    TICK_MAX = 10000,          // messages moved by one queues_tick
     COMPACT_SLICE_BYTES = 256 << 10,
-    DEADLINE_QUEUE = 1 << 30,      // deadline ids from here on are queues
-    RETURNS_TO_BACK = 3,           // received so often without delete: to the back of the queue
+    DEADLINE_QUEUE = 1 << 30, // deadline ids from here on are queues
+    RETURNS_TO_BACK = 3,      // received so often without delete: to the back of the queue
 };
 
 enum where { // a message is in exactly one of these
@@ -38,10 +39,10 @@ struct message {
     uint8_t where;
     uint8_t received_now; // received since this process started
     uint8_t moved;        // has changed its queue at some time
-    uint8_t doomed;       // recovery: purged, unless a later record shows that it was elsewhere by then
-    uint32_t deadline;  // 1 + place in the heap of deadlines, 0: not in it
-    uint32_t group;     // FIFO: 1 + index of its message group, 0: none
-    int32_t prev, next; // of the list that `where` says; FIFO: of its group, once durable
+    uint8_t doomed; // recovery: purged, unless a later record shows that it was elsewhere by then
+    uint32_t deadline;          // 1 + place in the heap of deadlines, 0: not in it
+    uint32_t group;             // FIFO: 1 + index of its message group, 0: none
+    int32_t prev, next;         // of the list that `where` says; FIFO: of its group, once durable
     int32_t age_prev, age_next; // all messages of the queue, by time of entering
 };
 _Static_assert(sizeof(struct message) == 80, "memory per waiting message");
@@ -57,8 +58,8 @@ struct queue {
     uint64_t id; // sequence of the record that created it
     char name[QUEUE_NAME_MAX + 1];
     uint16_t slot;
-    bool known;  // its record was seen (only recovery meets messages of queues not yet known)
-    bool gone;   // deleted; stays while messages elsewhere came from it
+    bool known;      // its record was seen (only recovery meets messages of queues not yet known)
+    bool gone;       // deleted; stays while messages elsewhere came from it
     bool ready_flag; // in queues.ready
     struct queue_attributes attributes;
     struct tag *tags;
@@ -73,8 +74,8 @@ struct queue {
     struct attempt *attempts;
     size_t attempt_count;
     struct move_task *tasks; // newest first
-    uint64_t sourced; // messages elsewhere that came from here
-    uint32_t deadline; // of the oldest message's end
+    uint64_t sourced;        // messages elsewhere that came from here
+    uint32_t deadline;       // of the oldest message's end
     struct waiter *waiters, *waiters_last;
     uint64_t waiter_count;
     struct queue *next_in_bucket, *next_by_id;
@@ -134,10 +135,12 @@ struct queues {
 };
 
 // --- index.c: slots, lists, deadlines ---
-struct message *message_at(const struct queues *qs, int32_t slot); // slot in use or not; its chunk exists
+struct message *message_at(const struct queues *qs,
+                           int32_t slot); // slot in use or not; its chunk exists
 struct message *message_in_slot(const struct queues *qs, uint32_t slot); // NULL: nobody there
-struct message *message_find(const struct queues *qs, uint32_t slot, uint64_t id); // NULL: not there
-int32_t message_new(struct queues *qs);                  // NONE: the index is full
+struct message *message_find(const struct queues *qs, uint32_t slot,
+                             uint64_t id); // NULL: not there
+int32_t message_new(struct queues *qs);    // NONE: the index is full
 enum err message_new_at(struct queues *qs, uint32_t slot, struct error *error);
 void message_free(struct queues *qs, int32_t slot);
 void list_push(struct queues *qs, struct mlist *l, int32_t slot);
@@ -165,13 +168,19 @@ enum sqs_code fault_of(struct fault *f, const struct error *error); // of the jo
 
 // --- delivery.c ---
 void message_pin(struct queues *qs, const struct message *m, int sign);
-void message_place(struct queues *qs, int32_t slot, enum where where); // where it belongs, lists and counts
+void message_place(struct queues *qs, int32_t slot,
+                   enum where where);                  // where it belongs, lists and counts
 void message_durable(struct queues *qs, int32_t slot); // a pending one takes its place
-// Before a receive: true if the message is out of the queue now, expired or moved to the dead-letter queue.
+// Before a receive: true if the message is out of the queue now, expired or moved to the
+// dead-letter queue.
 bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms);
 // Hands it out; the caller places it (message_place) when it has done with the list.
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out);
+enum err message_append_delete(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                               struct error *error);                    // and drops it
+int64_t message_end_ms(const struct queue *q, const struct message *m); // of its retention period
+enum where message_place_back(const struct message *m);                 // READY or RETURNED
 enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
                               struct error *error);
 // To another queue's end; the caller has set what else changes and restores it on an error.
@@ -186,4 +195,5 @@ void queue_expiry_update(struct queues *qs, struct queue *q);
 
 // --- replay.c ---
 enum err queues_replay(void *ctx, const struct journal_record *record, struct error *error);
-enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error); // after the last record
+enum err queues_settle(struct queues *qs, int64_t now_ms,
+                       struct error *error); // after the last record

@@ -1,5 +1,5 @@
-// Receipt handles: which receive of which message a client holds. They survive restarts and cannot be made up
-// (SipHash-2-4 with the store's key). Pure.
+// Receipt handles: which receive of which message a client holds. They survive restarts and cannot
+// be made up (SipHash-2-4 with the store's key). Pure.
 #pragma once
 
 #include "base/buf.h"

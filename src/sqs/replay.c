@@ -1,4 +1,5 @@
-// From records to state: recovery, and compaction, which asks of each record whether it still matters.
+// From records to state: recovery, and compaction, which asks of each record whether it still
+// matters.
 #include "sqs/fifo.h"
 #include "sqs/move_task.h"
 
@@ -7,38 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum err take(struct span *rest, void *out, size_t bytes, struct error *error)
-{
-    if (rest->len < bytes)
-        return fail(error, ERR_CORRUPT, 0, "the record is too short");
-    memcpy(out, rest->data, bytes);
-    rest->data += bytes;
-    rest->len -= bytes;
-    return OK;
-}
-
-static enum err take_span(struct span *rest, struct span *out, size_t bytes, struct error *error)
-{
-    if (rest->len < bytes)
-        return fail(error, ERR_CORRUPT, 0, "the record is too short");
-    *out = (struct span){rest->data, bytes};
-    rest->data += bytes;
-    rest->len -= bytes;
-    return OK;
-}
-
 static enum err take_pair(struct span *rest, struct span *name, struct span *value,
                           struct error *error)
 {
-    uint16_t name_bytes;
-    uint32_t value_bytes;
+    uint16_t name_bytes = 0;
+    uint32_t value_bytes = 0;
     TRY(take(rest, &name_bytes, sizeof name_bytes, error));
     TRY(take(rest, &value_bytes, sizeof value_bytes, error));
     TRY(take_span(rest, name, name_bytes, error));
     return take_span(rest, value, value_bytes, error);
 }
 
-// The queue with this id; one that is not known yet is told about by a later record (compaction moves them).
+// The queue with this id; one that is not known yet is told about by a later record (compaction
+// moves them).
 static enum err queue_meet(struct queues *qs, uint64_t id, struct queue **out, struct error *error)
 {
     *out = queue_by_id(qs, id);
@@ -389,9 +371,9 @@ static void settle_queue(struct queues *qs, struct queue *q, int64_t now_ms)
             message_place(qs, all[i].slot, hidden ? DELAYED : READY);
         else
             message_place(qs, all[i].slot,
-                          hidden                                 ? IN_FLIGHT
+                          hidden                               ? IN_FLIGHT
                           : m->receive_count < RETURNS_TO_BACK ? RETURNED
-                                                                 : READY);
+                                                               : READY);
     }
     free(all);
     queue_expiry_update(qs, q);
@@ -431,9 +413,10 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
         if (q == NULL)
             continue;
         if (!q->known && (q->age.head != NONE || q->sourced > 0))
-            return fail(error, ERR_CORRUPT, 0,
-                        "the journal in '%s' has messages of queue %llu, but no record of that queue",
-                        qs->config.dir, (unsigned long long)q->id);
+            return fail(
+                error, ERR_CORRUPT, 0,
+                "the journal in '%s' has messages of queue %llu, but no record of that queue",
+                qs->config.dir, (unsigned long long)q->id);
         if (!q->known) { // deleted, and its record went with the last thing that it was needed for
             dedup_forget(qs, q->slot);
             queue_free(qs, q);
@@ -443,207 +426,4 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
         queue_forget_if_unused(qs, q);
     }
     return OK;
-}
-
-// --- compaction ---
-
-static enum err move(struct queues *qs, const struct journal_record *record,
-                     const struct span *parts, size_t count, struct journal_record *out,
-                     struct error *error)
-{
-    return journal_append(qs->journal, JOURNAL_STATE, record->type, parts, count, out, error);
-}
-
-// What a message's first record says of its deduplication id must outlive the record.
-static enum err move_dedup(struct queues *qs, const struct journal_record *record, struct dedup *d,
-                           struct error *error)
-{
-    struct journal_record moved;
-    struct stored_dedup fixed = {
-        .queue = qs->queues[d->queue]->id, .id = d->id, .expires_ms = d->expires_ms};
-    if (d->segment != record->place.segment)
-        return OK;
-    memcpy(fixed.key, d->key, sizeof fixed.key);
-    memcpy(fixed.message_id, d->message_id, sizeof fixed.message_id);
-    struct span part = {(const char *)&fixed, sizeof fixed};
-    TRY(journal_append(qs->journal, JOURNAL_STATE, STORED_DEDUP, &part, 1, &moved, error));
-    dedup_move(qs, d, moved.place.segment);
-    return OK;
-}
-
-static enum err move_dedup_of_message(struct queues *qs, const struct journal_record *record,
-                                      const struct stored_message *fixed, struct span rest,
-                                      struct error *error)
-{
-    struct span sender, group, id;
-    uint8_t key[DEDUP_KEY_BYTES];
-    TRY(take_span(&rest, &sender, fixed->sender_bytes, error));
-    TRY(take_span(&rest, &group, fixed->group_bytes, error));
-    TRY(take_span(&rest, &id, fixed->dedup_bytes, error));
-    if (id.len == 0 || fixed->id != 0)
-        return OK;
-    dedup_key(fixed->state.queue, (fixed->flags & STORED_BY_GROUP) != 0, group, id, key);
-    struct dedup *d = dedup_find(qs, key);
-    return d != NULL && d->id == record->sequence ? move_dedup(qs, record, d, error) : OK;
-}
-
-static enum err move_dedup_record(struct queues *qs, const struct journal_record *record,
-                                  struct error *error)
-{
-    struct stored_dedup fixed;
-    struct span rest = record->payload;
-    TRY(take(&rest, &fixed, sizeof fixed, error));
-    struct dedup *d = dedup_find(qs, fixed.key);
-    return d != NULL && d->id == fixed.id ? move_dedup(qs, record, d, error) : OK;
-}
-
-static enum err move_message(struct queues *qs, const struct journal_record *record,
-                             struct error *error)
-{
-    struct stored_message fixed;
-    struct span rest = record->payload;
-    TRY(take(&rest, &fixed, sizeof fixed, error));
-    TRY(move_dedup_of_message(qs, record, &fixed, rest, error));
-    uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
-    struct message *m = message_find(qs, fixed.slot, id);
-    if (m == NULL || m->body_segment != record->place.segment || m->at8 != record->place.at8)
-        return OK;
-    struct journal_record moved;
-    fixed.id = id;
-    message_state(qs, m, &fixed.state);
-    struct span parts[] = {{(const char *)&fixed, sizeof fixed}, rest};
-    TRY(move(qs, record, parts, 2, &moved, error));
-    message_pin(qs, m, -1);
-    m->at8 = moved.place.at8;
-    m->bytes = moved.place.bytes;
-    m->body_segment = m->state_segment = moved.place.segment;
-    message_pin(qs, m, 1);
-    return OK;
-}
-
-static enum err move_change(struct queues *qs, const struct journal_record *record,
-                            struct error *error)
-{
-    struct stored_change change;
-    struct span rest = record->payload;
-    TRY(take(&rest, &change, sizeof change, error));
-    struct message *m = message_find(qs, change.slot, change.id);
-    if (m == NULL || m->state_segment != record->place.segment ||
-        m->body_segment == record->place.segment)
-        return OK;
-    struct journal_record moved;
-    message_state(qs, m, &change.state);
-    struct span part = {(const char *)&change, sizeof change};
-    TRY(move(qs, record, &part, 1, &moved, error));
-    message_pin(qs, m, -1);
-    m->state_segment = moved.place.segment;
-    message_pin(qs, m, 1);
-    return OK;
-}
-
-static enum err move_delete(struct queues *qs, const struct journal_record *record,
-                            struct error *error)
-{
-    struct stored_delete gone;
-    struct span rest = record->payload;
-    struct journal_record moved;
-    uint64_t oldest = UINT64_MAX;
-    do {
-        TRY(take(&rest, &gone, sizeof gone, error));
-        oldest = gone.id < oldest ? gone.id : oldest;
-    } while (rest.len > 0);
-    if (!journal_tombstone_needed(qs->journal, record->place.segment, oldest))
-        return OK;
-    TRY(move(qs, record, &record->payload, 1, &moved, error));
-    journal_tombstone(qs->journal, moved.place.segment, oldest, true);
-    return OK;
-}
-
-static enum err move_queue(struct queues *qs, const struct journal_record *record,
-                           struct error *error)
-{
-    struct stored_queue fixed;
-    struct span rest = record->payload;
-    struct journal_record moved;
-    TRY(take(&rest, &fixed, sizeof fixed, error));
-    uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
-    struct queue *q = queue_by_id(qs, id);
-    if (q != NULL) {
-        if (q->record_sequence != record->sequence)
-            return OK;
-        return queue_append(qs, q, JOURNAL_STATE, NULL, error);
-    }
-    if ((fixed.flags & STORED_QUEUE_GONE) == 0 ||
-        !journal_tombstone_needed(qs->journal, record->place.segment, id))
-        return OK;
-    TRY(move(qs, record, &record->payload, 1, &moved, error));
-    journal_tombstone(qs->journal, moved.place.segment, id, true);
-    return OK;
-}
-
-static enum err move_task_record(struct queues *qs, const struct journal_record *record,
-                                 struct error *error)
-{
-    struct stored_task fixed;
-    struct span rest = record->payload;
-    TRY(take(&rest, &fixed, sizeof fixed, error));
-    struct queue *q = queue_by_id(qs, fixed.queue);
-    return q != NULL ? task_move_record(qs, q, record, error) : OK;
-}
-
-static enum err move_boot(struct queues *qs, const struct journal_record *record,
-                          struct error *error)
-{
-    struct journal_record moved;
-    if (qs->boot_record.segment != record->place.segment ||
-        qs->boot_record.at8 != record->place.at8)
-        return OK;
-    TRY(move(qs, record, &record->payload, 1, &moved, error));
-    journal_count(qs->journal, qs->boot_record.segment, -1, -(int64_t)qs->boot_record.bytes);
-    qs->boot_record = moved.place;
-    journal_count(qs->journal, moved.place.segment, 1, moved.place.bytes);
-    return OK;
-}
-
-static enum err move_record(void *ctx, const struct journal_record *record, struct error *error)
-{
-    struct queues *qs = ctx;
-    switch (record->type) {
-    case STORED_BOOT:
-        return move_boot(qs, record, error);
-    case STORED_QUEUE:
-        return move_queue(qs, record, error);
-    case STORED_MESSAGE:
-        return move_message(qs, record, error);
-    case STORED_STATE:
-        return move_change(qs, record, error);
-    case STORED_DELETE:
-        return move_delete(qs, record, error);
-    case STORED_DEDUP:
-        return move_dedup_record(qs, record, error);
-    case STORED_TASK:
-        return move_task_record(qs, record, error);
-    default: // a purge: its segment is chosen only when nothing older is left
-        return OK;
-    }
-}
-
-bool queues_compact(struct queues *qs)
-{
-    struct error error;
-    bool done = false;
-    if (!qs->compacting) {
-        if (!journal_victim(qs->journal, &qs->victim))
-            return false;
-        qs->compacting = true;
-        qs->victim_at = 0;
-    }
-    enum err err = journal_scan(qs->journal, qs->victim, &qs->victim_at, COMPACT_SLICE_BYTES,
-                                move_record, qs, &done, &error);
-    // on an error the segment stays as it is; another attempt may come with the next victim
-    if (err != OK || done) {
-        journal_moved(qs->journal, qs->victim, err == OK);
-        qs->compacting = false;
-    }
-    return err == OK;
 }

@@ -92,7 +92,8 @@ void reply_end(struct reply *r, const char *request_id)
     }
     if (has_output(r->action))
         buf_printf(&r->out, "</%sResult>", action_name(r->action));
-    buf_printf(&r->out, "<ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata></%sResponse>",
+    buf_printf(&r->out,
+               "<ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata></%sResponse>",
                request_id, action_name(r->action));
 }
 
@@ -116,8 +117,8 @@ void reply_error(struct reply *r, const struct fault *f, const char *request_id)
                "\"><Error><Type>%s</Type><Code>%s</Code><Message>",
                info->sender ? "Sender" : "Receiver", info->query_code);
     xml_escape(span_from(f->message), &r->out);
-    buf_printf(&r->out,
-               "</Message><Detail/></Error><RequestId>%s</RequestId></ErrorResponse>", request_id);
+    buf_printf(&r->out, "</Message><Detail/></Error><RequestId>%s</RequestId></ErrorResponse>",
+               request_id);
 }
 
 void reply_text(struct reply *r, const char *name, struct span value)
@@ -215,8 +216,8 @@ static void json_key(struct reply *r, struct span name)
     buf_add_char(&r->out, ':');
 }
 
-void reply_map_entry(struct reply *r, const char *query_name, const char *key_name, struct span name,
-                     struct span value)
+void reply_map_entry(struct reply *r, const char *query_name, const char *key_name,
+                     struct span name, struct span value)
 {
     if (r->json) {
         json_key(r, name);

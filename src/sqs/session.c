@@ -166,8 +166,8 @@ static void start_waiting(struct session *s)
     set_state(s, SESSION_WAITING);
     s->waiter.fn = on_wake;
     queue_wait(s->call.queue, &s->waiter);
-    loop_timer_set(s->role->loop, &s->timer,
-                   clock_monotonic_ms() + (int64_t)s->call.wait_s * 1000, on_wait_over, s);
+    loop_timer_set(s->role->loop, &s->timer, clock_monotonic_ms() + (int64_t)s->call.wait_s * 1000,
+                   on_wait_over, s);
     http_request_on_hangup(s->http, on_hangup, s);
 }
 
@@ -273,8 +273,7 @@ static enum sqs_code read_query(struct session *s)
         return code;
     if (given.data == NULL)
         return fault(&c->fault, SQS_UNKNOWN_OPERATION, "The request names no Action.");
-    return fault(&c->fault, SQS_INVALID_ACTION,
-                 "The action %.*s is not valid for this endpoint.",
+    return fault(&c->fault, SQS_INVALID_ACTION, "The action %.*s is not valid for this endpoint.",
                  (int)(given.len < 100 ? given.len : 100), given.data);
 }
 

@@ -30,7 +30,7 @@ struct role {
     int lock_fd;
     char listen_host[300]; // "127.0.0.1:9324", for requests without Host
     bool draining;
-    bool replied; // in this turn's hook: the server has something to send
+    bool replied;                 // in this turn's hook: the server has something to send
     struct session_list unsynced; // have their reply, which waits for the disk; oldest first
     struct session_list waiting;  // long polls
     size_t sessions;              // requests under way
@@ -65,4 +65,5 @@ void sessions_drain(struct role *role);                     // answers long poll
 
 // --- role_status.c: /livez, /readyz, /metrics ---
 void role_metrics_init(struct role *role);
-bool role_status_serve(struct role *role, struct http_request *http); // false: not one of these paths
+bool role_status_serve(struct role *role,
+                       struct http_request *http); // false: not one of these paths

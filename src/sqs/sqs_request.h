@@ -1,5 +1,5 @@
-// A request in our terms: both wire protocols are decoded into this. Spans view the HTTP body or the request's arena;
-// data NULL: not given (an empty value has data).
+// A request in our terms: both wire protocols are decoded into this. Spans view the HTTP body or
+// the request's arena; data NULL: not given (an empty value has data).
 #pragma once
 
 #include "base/arena.h"
@@ -102,9 +102,9 @@ struct sqs_request {
 enum field_kind {
     FIELD_TEXT,
     FIELD_INT,
-    FIELD_TEXTS,       // list of strings
-    FIELD_MAP,         // name to value
-    FIELD_ATTRIBUTES,  // message attributes
+    FIELD_TEXTS,      // list of strings
+    FIELD_MAP,        // name to value
+    FIELD_ATTRIBUTES, // message attributes
     FIELD_ENTRIES,
 };
 
@@ -120,14 +120,17 @@ extern const struct request_field entry_fields[];
 const char *action_name(enum sqs_action action);
 enum sqs_action action_find(struct span name); // ACTION_NONE: unknown
 
-// A new item at the end (or, with index > 0, the item of that index, made in its place). NULL: over REQUEST_LIST_MAX.
+// A new item at the end (or, with index > 0, the item of that index, made in its place). NULL: over
+// REQUEST_LIST_MAX.
 struct named_value *named_item(struct arena *arena, struct named_list *l, uint64_t index);
 struct text_item *text_item(struct arena *arena, struct text_list *l, uint64_t index);
 struct attribute_in *attribute_item(struct arena *arena, struct attribute_list *l, uint64_t index);
 struct request_entry *entry_item(struct arena *arena, struct entry_list *l, uint64_t index);
 
-// Decoders. body and parameters must stay as long as the request. SQS_MALFORMED and others with text in *f.
+// Decoders. body and parameters must stay as long as the request. SQS_MALFORMED and others with
+// text in *f.
 enum sqs_code request_from_json(struct span body, struct sqs_request *r, struct fault *f);
-// Form-encoded parameters of body and URL; sets r->action too (ACTION_NONE: *action_given has the name, or no data).
+// Form-encoded parameters of body and URL; sets r->action too (ACTION_NONE: *action_given has the
+// name, or no data).
 enum sqs_code request_from_query(struct span body, struct span query, struct sqs_request *r,
                                  struct span *action_given, struct fault *f);

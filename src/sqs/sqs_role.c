@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 enum {
-    DRAIN_MS = 10 * 1000,      // what is not answered by then is cut off
-    SPACE_RETRY_MS = 1000,     // a full disk is looked at again so often
-    FILES_WANTED = 65536,      // connections and segments
+    DRAIN_MS = 10 * 1000,  // what is not answered by then is cut off
+    SPACE_RETRY_MS = 1000, // a full disk is looked at again so often
+    FILES_WANTED = 65536,  // connections and segments
 };
 
 // --- turns ---
@@ -56,8 +56,8 @@ static void arm_timers(struct role *role)
     if (next_ms == INT64_MAX)
         loop_timer_cancel(role->loop, &role->deadline_timer);
     else
-        loop_timer_set(role->loop, &role->deadline_timer,
-                       next_ms - queues_time(role->queues, 0), on_deadline, role);
+        loop_timer_set(role->loop, &role->deadline_timer, next_ms - queues_time(role->queues, 0),
+                       on_deadline, role);
     journal_stats(queues_journal(role->queues), &stats);
     if (stats.full && role->space_timer.heap_place == 0)
         loop_timer_set(role->loop, &role->space_timer, loop_now_ms(role->loop) + SPACE_RETRY_MS,
@@ -203,8 +203,7 @@ static enum err open_queues(struct role *role, struct error *error)
     log_event(j.cut_bytes > 0 ? LOG_WARN : LOG_INFO, "journal_open",
               "dir=%s messages=%llu queues=%zu segments=%u cut_bytes=%llu took_ms=%lld", dir,
               (unsigned long long)q.messages, queues_count(role->queues), j.segments,
-              (unsigned long long)j.cut_bytes,
-              (long long)(clock_monotonic_us() - start_us) / 1000);
+              (unsigned long long)j.cut_bytes, (long long)(clock_monotonic_us() - start_us) / 1000);
     return OK;
 }
 
@@ -220,7 +219,8 @@ static enum err open_server(struct role *role, struct error *error)
     enum err err = http_server_new(role->loop, &sc, &handlers, &role->server, error);
     if (err != OK)
         return fail_context(error, err, "--sqs-listen");
-    // behind the server's own hook, which may bring requests: what they append is committed in this turn
+    // behind the server's own hook, which may bring requests: what they append is committed in this
+    // turn
     loop_hook_add(role->loop, &role->hook, on_turn_end, role);
     const char *colon = strrchr(role->config->listen, ':');
     snprintf(role->listen_host, sizeof role->listen_host, "%.*s:%d",

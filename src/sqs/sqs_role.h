@@ -15,6 +15,6 @@ struct sqs_role_config {
     bool unsigned_requests;  // signatures are not checked: for tests on one's own machine only
 };
 
-// Serves until SIGTERM or SIGINT (drains: waiting receives are answered empty, everything is synced) or a fatal
-// error. The parent was told over ready_fd when it serves, or why it does not.
+// Serves until SIGTERM or SIGINT (drains: waiting receives are answered empty, everything is
+// synced) or a fatal error. The parent was told over ready_fd when it serves, or why it does not.
 enum err sqs_role_run(const struct sqs_role_config *config, struct error *error) MUST_CHECK;

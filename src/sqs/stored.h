@@ -4,6 +4,8 @@
 
 #include "base/buf.h"
 
+#include <string.h>
+
 enum stored_type { // 1 is the journal's RECORD_END
     STORED_BOOT = 2,
     STORED_QUEUE = 3,
@@ -27,10 +29,10 @@ enum { STORED_MOVED = 1 }; // it has changed its queue at some time
 
 // All of a message that changes. The latest record wins.
 struct stored_state {
-    uint64_t queue;        // id of the queue it is in
-    uint64_t source_queue; // id of the queue that it was dead-lettered from; 0: none
-    int64_t entered_ms;    // retention counts from here (store time)
-    int64_t visible_ms;    // hidden until then
+    uint64_t queue;            // id of the queue it is in
+    uint64_t source_queue;     // id of the queue that it was dead-lettered from; 0: none
+    int64_t entered_ms;        // retention counts from here (store time)
+    int64_t visible_ms;        // hidden until then
     int64_t first_received_ms; // 0: never received
     uint32_t receive_count;
     uint32_t flags; // STORED_MOVED
@@ -68,7 +70,8 @@ struct stored_delete { // one or more of them
 };
 _Static_assert(sizeof(struct stored_delete) == 16, "on-disk size");
 
-struct stored_purge { // all messages of the queue that were sent to it; those moved to it have deletes
+struct stored_purge { // all messages of the queue that were sent to it; those moved to it have
+                      // deletes
     uint64_t queue;
     uint64_t oldest; // id of the oldest message that it removes
 };
@@ -82,20 +85,20 @@ struct stored_dedup { // compaction: a deduplication id whose message's record g
 };
 _Static_assert(sizeof(struct stored_dedup) == 56, "on-disk size");
 
-struct stored_task { // a message move task; the latest record wins
+struct stored_task {      // a message move task; the latest record wins
     uint64_t queue;       // id of the source
     uint64_t destination; // id; 0: each message's own source
     int64_t started_ms;
     uint64_t moved, to_move;
-    uint32_t rate;   // messages per second, 0: as fast as it goes
-    uint32_t status; // enum task_status
+    uint32_t rate;    // messages per second, 0: as fast as it goes
+    uint32_t status;  // enum task_status
     uint32_t failure; // 1: the destination is gone
     uint32_t zero;
     char id[40]; // UUID text and a 0
 };
 _Static_assert(sizeof(struct stored_task) == 96, "on-disk size");
 
-enum { // flags of a queue
+enum {                      // flags of a queue
     STORED_QUEUE_GONE = 1,  // deleted; name and attributes stay for those who came from it
     STORED_DEDUP_GROUP = 2, // FIFO: deduplication per group, as of its creation
 };
@@ -109,3 +112,26 @@ struct stored_queue { // followed by name, then pairs: name and value of attribu
     uint32_t zero2;
 };
 _Static_assert(sizeof(struct stored_queue) == 40, "on-disk size");
+
+// --- reading a payload piece by piece; ERR_CORRUPT when it ends early ---
+
+static inline enum err take(struct span *rest, void *out, size_t bytes, struct error *error)
+{
+    if (rest->len < bytes)
+        return fail(error, ERR_CORRUPT, 0, "the record is too short");
+    memcpy(out, rest->data, bytes);
+    rest->data += bytes;
+    rest->len -= bytes;
+    return OK;
+}
+
+static inline enum err take_span(struct span *rest, struct span *out, size_t bytes,
+                                 struct error *error)
+{
+    if (rest->len < bytes)
+        return fail(error, ERR_CORRUPT, 0, "the record is too short");
+    *out = (struct span){rest->data, bytes};
+    rest->data += bytes;
+    rest->len -= bytes;
+    return OK;
+}

@@ -96,8 +96,8 @@ static enum sqs_code take_attribute(struct decoder *d, struct attribute_in *a)
         else if (span_is(key, "BinaryValue"))
             code = take_binary(d, &a->binary);
         else {
-            a->listed = a->listed || span_is(key, "StringListValues") ||
-                        span_is(key, "BinaryListValues");
+            a->listed =
+                a->listed || span_is(key, "StringListValues") || span_is(key, "BinaryListValues");
             json_skip(&d->s);
         }
     }

@@ -191,8 +191,10 @@ static enum sqs_code put_all(struct span text, struct sqs_request *r, struct spa
             return fault(f, SQS_MALFORMED, "The request has more than %d parameters.",
                          PARAMETERS_MAX);
         if (!decode(r->arena, raw_name, &p.name) || !decode(r->arena, raw_value, &p.value))
-            return fault(f, SQS_MALFORMED, "Parameter %d is not well-formed UTF-8 and "
-                         "percent-encoding.", count);
+            return fault(f, SQS_MALFORMED,
+                         "Parameter %d is not well-formed UTF-8 and "
+                         "percent-encoding.",
+                         count);
         enum sqs_code code = put_parameter(r, &p, action_given);
         if (code != SQS_OK)
             return code;

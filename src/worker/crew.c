@@ -113,7 +113,8 @@ static bool take_report(struct crew *c)
         char text[600];
         snprintf(c->why, sizeof c->why, "%s", report.sentence);
         // at the start it is the worker's last sentence, which needs no second one in the log
-        log_event(c->ever_ready ? LOG_ERROR : LOG_INFO, "model_failed", "why=%s", log_quote(c->why, text, sizeof text));
+        log_event(c->ever_ready ? LOG_ERROR : LOG_INFO, "model_failed", "why=%s",
+                  log_quote(c->why, text, sizeof text));
     } else if (report.kind == ZYGOTE_DIED && report.slot < (uint32_t)c->config.children) {
         slot_died(&c->slots[report.slot], &report);
     }

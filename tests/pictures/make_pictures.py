@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 W, H = 23, 17
+KERAS = 13, 11  # width, height of the tensors in keras/
 
 
 def scene(width, height):
@@ -44,6 +45,20 @@ def picture(name, data, expected=None):
     if expected is None:
         expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     write_ppm(name + ".ppm", expected)
+    write("keras/" + name + ".f32", keras(data).astype("<f4").tobytes())
+
+
+def keras(data):
+    """What Keras' load_img(target_size), img_to_array and Xception's preprocess_input do."""
+    image = Image.open(io.BytesIO(data))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if image.size != KERAS:
+        image = image.resize(KERAS, Image.Resampling.NEAREST)
+    x = np.asarray(image, dtype=np.float32).copy()
+    x /= 127.5
+    x -= 1.0
+    return x
 
 
 def encode(image, kind, **options):
@@ -159,6 +174,11 @@ def make_pngs(rgb):
     mark[(rgb == (255, 20, 20)).all(-1)] = 255
     picture("png-rgb-trns.png", png(rgb, RGB, before=chunk(b"tRNS", struct.pack(">3H", 255, 20, 20))),
             mark)
+    picture("png-grey-trns.png", png(grey, GREY, before=chunk(b"tRNS", struct.pack(">H", 16))),
+            grey3(np.where(grey == 16, 255, grey)))
+    picture("png-grey16-low.png", png(grey.astype(int) * 2, GREY, 16), grey3(grey >> 7))
+    picture("png-grey16-alpha.png", png(np.dstack([grey.astype(int) * 256 + low, alpha.astype(int) * 257]),
+                                        GREY_ALPHA, 16), over_white(grey3(grey), alpha))
     picture("png-exif-6.png", png(rgb, RGB, after=chunk(b"eXIf", exif(6, ">"))), oriented(rgb, 6))
 
 
@@ -168,6 +188,8 @@ def make_jpegs(rgb):
     image = Image.fromarray(rgb)
     picture("jpeg-420.jpg", encode(image, "JPEG", quality=90, subsampling=2))
     picture("jpeg-444.jpg", encode(image, "JPEG", quality=90, subsampling=0))
+    picture("jpeg-422.jpg", encode(image, "JPEG", quality=80, subsampling=1))
+    make_large_jpegs()
     picture("jpeg-progressive.jpg", encode(image, "JPEG", quality=85, progressive=True))
     picture("jpeg-grey.jpg", encode(image.convert("L"), "JPEG", quality=90))
     cmyk = encode(image.convert("CMYK"), "JPEG", quality=90)
@@ -181,6 +203,20 @@ def make_jpegs(rgb):
     for o in range(1, 9):
         block = exif(o, "<" if o % 2 else ">")
         picture(f"jpeg-exif-{o}.jpg", jpeg_with_exif(plain, block), oriented(pixels, o))
+
+
+def make_large_jpegs():
+    """Large enough to be decoded reduced; sides that 8 does not divide."""
+    for name, width, height, options in [
+            ("420", 401, 303, {"subsampling": 2}), ("444", 331, 250, {"subsampling": 0}),
+            ("422", 268, 405, {"subsampling": 1, "progressive": True})]:
+        rgb = scene(width, height)
+        y, x = np.mgrid[0:height, 0:width]
+        waves = 40 * np.sin(x / 7) * np.sin(y / 9)
+        rgb = np.clip(rgb * 0.7 + 38 + waves[..., None], 0, 255).astype(np.uint8)
+        data = encode(Image.fromarray(rgb), "JPEG", quality=75, **options)
+        write(f"jpeg-large-{name}.jpg", data)
+        write(f"keras/jpeg-large-{name}.jpg.f32", keras(data).astype("<f4").tobytes())
 
 
 def restarts(image):
@@ -212,6 +248,9 @@ def make_webps(rgb):
     picture("webp-alpha.webp",
             encode(Image.fromarray(np.dstack([rgb, alpha])), "WEBP", lossless=True, exact=True),
             over_white(rgb, alpha))
+    faded = encode(Image.fromarray(np.dstack([rgb, alpha])), "WEBP", quality=90, exact=True)
+    pixels = np.asarray(Image.open(io.BytesIO(faded)).convert("RGBA"))
+    picture("webp-alpha-lossy.webp", faded, over_white(pixels[..., :3], pixels[..., 3]))
     picture("webp-exif-8.webp", webp_with_exif(rgb, 8), oriented(rgb, 8))
     write("bad-animated.webp", encode(image, "WEBP", save_all=True, lossless=True,
                                       append_images=[Image.fromarray(255 - rgb)]))

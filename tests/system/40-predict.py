@@ -37,6 +37,18 @@ def test_samples_are_answered_right():
             assert line["timing_ms"]["inferred"] > 0
 
 
+def test_same_bits_in_every_process_and_by_the_plain_code_of_the_jpeg_library():
+    seen = set()
+    for name, value in (("A", "b"), ("A", "b"), ("JSIMD_FORCENONE", "1")):
+        done = predict("--json", *samples("dog"), env=dict(os.environ, **{name: value}))
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        for line in lines:
+            del line["timing_ms"]
+        assert len(lines) >= 5
+        seen.add(json.dumps(lines))
+    assert len(seen) == 1
+
+
 def test_the_table_is_for_people():
     done = predict(samples("dog")[0])
     assert done.returncode == 0 and done.stderr == b""

@@ -3,7 +3,6 @@
 Pictures, sizes and models of one role alone stand in its own tests (30, 40, 50, 51); here the whole is driven.
 """
 import datetime
-import hashlib
 import json
 import os
 import random
@@ -12,8 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
-import zlib
 
 import botocore.auth
 import botocore.awsrequest
@@ -220,7 +217,9 @@ def small_disk(site):
         pytest.skip("mounting a small disk needs root: " + done.stderr.decode().strip())
     yield site
     site.stop()
-    subprocess.run(["umount", site.data], check=True)
+    # the roles end by themselves when their supervisor has been killed
+    smelt.wait_until(lambda: subprocess.run(["umount", site.data], capture_output=True).returncode == 0, 60,
+                     "the end of the roles, which hold the disk")
 
 
 def fill(data, leave_bytes=0):
@@ -365,3 +364,113 @@ def test_a_disk_too_small_to_start_on_is_one_sentence(small_disk):
         got = refused(role, "--data", small_disk.data, *(ANY if role == "serve" else []), "--log-level", "error")
         assert "No space left" in got or "no space" in got
         assert re.search("make room|free|space on", got), got
+
+
+# --- clients that mean no good ---
+
+GARBAGE = [b"\0" * 4000, b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(500), b"GET", b"\r\n" * 2000,
+           b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: x\r\n\r\nzzzz\r\n",
+           b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+           b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551617\r\n\r\n",
+           b"GET /%zz%00 HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+           b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"G\xff\xfe / HTTP/1.1\r\n\r\n"]
+
+
+def test_garbage_on_every_port_is_harmless(site):
+    serve = site.serve()
+    pids = sorted(smelt.children_of(serve.pid))
+    noise = random.Random(1)
+    for url in (serve.gateway_url, serve.sqs_url, serve.s3_url):
+        port = int(url.rsplit(":", 1)[1])
+        for data in GARBAGE + [noise.randbytes(noise.randrange(1, 3000)) for _ in range(50)]:
+            with socket.create_connection(("127.0.0.1", port), 0.5) as s:
+                try:
+                    s.sendall(data)
+                    s.shutdown(socket.SHUT_WR)
+                    answer = s.recv(1000)
+                except ConnectionError:
+                    answer = b""  # cut off before all was sent: as good
+                except TimeoutError:
+                    answer = b""  # no whole head: it may wait for more, until its time is over
+            assert re.match(rb"$|HTTP/1\.[01] (4\d\d|5(01|05)) ", answer), (url, data[:60], answer)
+    assert works(serve)
+    assert sorted(smelt.children_of(serve.pid)) == pids  # nobody died of it
+    assert serve.stop() == 0
+
+
+def test_a_thousand_slow_clients_do_not_stop_the_others(site):
+    serve = site.serve()
+    port = int(serve.gateway_url.rsplit(":", 1)[1])
+    slow = []
+    try:
+        for i in range(1000):  # half of a head, or a head and a piece of the body
+            s = socket.create_connection(("127.0.0.1", port), 10)
+            s.sendall(b"POST /v1/jobs?wait=1 HTTP/1.1\r\nHost: x\r\n")
+            if i % 2:
+                s.sendall(b"Content-Length: 5000\r\n\r\n\xff\xd8\xff")
+            slow.append(s)
+        for _ in range(5):
+            assert works(serve)
+            for s in slow[1::2]:
+                s.sendall(b"x")  # alive, and in no hurry
+        assert smelt.http("GET", serve.gateway_url + "/readyz")[0] == 200
+    finally:
+        for s in slow:
+            s.close()
+    assert works(serve)
+    accounts = Accounts(site, serve)
+    assert len(accounts.keys("inbox/")) == 6  # none of theirs
+    assert serve.stop() == 0
+
+
+# --- signatures ---
+
+def at(minutes):
+    """botocore's clock, wrong by so many minutes."""
+    class Clock(datetime.datetime):
+        @classmethod
+        def utcnow(cls):
+            return datetime.datetime.utcnow() + datetime.timedelta(minutes=minutes)
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.datetime.now(tz) + datetime.timedelta(minutes=minutes)
+    return type("module", (), {"datetime": Clock, "timedelta": datetime.timedelta,
+                               "timezone": datetime.timezone})
+
+
+@pytest.mark.parametrize("protocol", ["json", "query"])
+def test_sqs_says_in_its_own_form_what_is_wrong_with_a_signature(site, protocol, monkeypatch):
+    url = site.role("sqs").url + "/"
+    access, secret = site.keys()
+    if protocol == "json":
+        body, headers = b"{}", {"Content-Type": "application/x-amz-json-1.0",
+                                "X-Amz-Target": "AmazonSQS.ListQueues"}
+    else:
+        body, headers = b"Action=ListQueues&Version=2012-11-05", {
+            "Content-Type": "application/x-www-form-urlencoded"}
+
+    def call(keys, minutes=0):
+        request = botocore.awsrequest.AWSRequest("POST", url, data=body, headers=dict(headers))
+        with monkeypatch.context() as m:
+            m.setattr(botocore.auth, "datetime", at(minutes))
+            botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), "sqs", smelt.REGION).add_auth(request)
+        return smelt.http("POST", url, body, dict(request.headers))
+
+    assert call((access, secret))[0] == 200 and call((access, secret), 14)[0] == 200
+    for keys, minutes, codes, words in (
+            ((access, "x" * 40), 0, "SignatureDoesNotMatch|InvalidSignatureException", "signature"),
+            (("AKIANOBODY", secret), 0, "InvalidClientTokenId|UnrecognizedClientException", "key|token"),
+            ((access, secret), -16, "SignatureDoesNotMatch|InvalidSignatureException|RequestExpired", "expired|time|clock"),
+            ((access, secret), 16, "SignatureDoesNotMatch|InvalidSignatureException|RequestExpired", "time|clock|yet")):
+        status, got, answer = call(keys, minutes)
+        assert status in (400, 403) and got["x-amzn-RequestId"]
+        if protocol == "json":
+            code, message = answer["__type"], answer["message"]
+        else:
+            assert got["Content-Type"].startswith("text/xml") and b"<ErrorResponse" in answer
+            code, message = (re.search(b"<%s>(.*?)</%s>" % (n, n), answer, re.S).group(1).decode()
+                             for n in (b"Code", b"Message"))
+        assert re.search(codes, code), (code, message)
+        assert re.search(words, message), (code, message)
+        assert secret not in str(answer)

@@ -54,7 +54,8 @@ static struct fake_call *fake_held;
 
 static void fake_result(struct aws_result *r, enum err err)
 {
-    *r = (struct aws_result){.err = err, .status = err == OK ? 200 : 500};
+    bool answered = err != ERR_TIMEOUT && err != ERR_NET;
+    *r = (struct aws_result){.err = err, .status = err == OK ? 200 : answered ? 500 : 0};
     r->error.code = err;
     snprintf(r->error.msg, sizeof r->error.msg, "the fake says %s", err_name(err));
 }

@@ -1,5 +1,6 @@
-// A disk in memory behind struct journal_io: any single call can be made to fail, tear or end everything, and a power
-// loss keeps of what was not synced only what chance (a seed) lets through: single sectors, in any order.
+// A disk in memory behind struct journal_io: any single call can be made to fail, tear or end
+// everything, and a power loss keeps of what was not synced only what chance (a seed) lets through:
+// single sectors, in any order.
 #pragma once
 
 #include "journal/journal_io.h"
@@ -333,8 +334,8 @@ static void fake_disk_restart(struct fake_disk *d)
     d->calls = 0;
 }
 
-// Power loss: of each write that was not synced each sector may have reached the disk or not; names made, changed and
-// removed since the directory's last sync may have or not.
+// Power loss: of each write that was not synced each sector may have reached the disk or not; names
+// made, changed and removed since the directory's last sync may have or not.
 static void fake_disk_power_loss(struct fake_disk *d, uint64_t seed)
 {
     for (size_t i = 0; i < d->file_count; i++) {

@@ -72,6 +72,12 @@ static const struct good_picture {
     {"png-palette-trns.png", IMAGE_PNG, 1, 1},  {"png-rgb-trns.png", IMAGE_PNG, 1, 0},
     {"png-exif-6.png", IMAGE_PNG, 6, 0},        {"webp-lossy.webp", IMAGE_WEBP, 1, 1},
     {"webp-lossless.webp", IMAGE_WEBP, 1, 0},   {"webp-alpha.webp", IMAGE_WEBP, 1, 1},
-    {"webp-exif-8.webp", IMAGE_WEBP, 8, 0},
+    {"webp-exif-8.webp", IMAGE_WEBP, 8, 0},     {"jpeg-422.jpg", IMAGE_JPEG, 1, 1},
+    {"png-grey-trns.png", IMAGE_PNG, 1, 0},     {"png-grey16-low.png", IMAGE_PNG, 1, 0},
+    {"png-grey16-alpha.png", IMAGE_PNG, 1, 1},  {"webp-alpha-lossy.webp", IMAGE_WEBP, 1, 1},
 };
+// Larger than the tensors of the tests, of odd sides; without .ppm.
+static const char *const large_pictures[] = {"jpeg-large-420.jpg", "jpeg-large-444.jpg",
+                                             "jpeg-large-422.jpg"};
+enum { LARGE_PICTURES = sizeof large_pictures / sizeof large_pictures[0] };
 enum { GOOD_PICTURES = sizeof good_pictures / sizeof good_pictures[0] };

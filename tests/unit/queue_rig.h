@@ -1,4 +1,5 @@
-// What the tests of the queues share: a store on a disk in memory, synchronous, with a simulated clock.
+// What the tests of the queues share: a store on a disk in memory, synchronous, with a simulated
+// clock.
 #pragma once
 
 #include "base/check.h"
@@ -79,7 +80,8 @@ static inline void rig_turn(struct rig *r)
 }
 
 // attributes: "Name=value" strings, NULL-terminated; may be NULL.
-static inline struct queue *rig_queue(struct rig *r, const char *name, const char *const *attributes)
+static inline struct queue *rig_queue(struct rig *r, const char *name,
+                                      const char *const *attributes)
 {
     struct queue_attributes a;
     struct fault f;
@@ -139,8 +141,7 @@ static inline size_t rig_receive(struct rig *r, struct queue *q, size_t max, int
     struct received got[10];
     struct fault f;
     size_t count = 0;
-    struct receive_in in = {
-        .max = max, .visibility_s = visibility_s, .over_limit_is_error = true};
+    struct receive_in in = {.max = max, .visibility_s = visibility_s, .over_limit_is_error = true};
     CHECK(queue_receive(r->queues, q, r->now_ms, &in, got, &count, &f) == SQS_OK);
     for (size_t i = 0; i < count; i++) {
         AUTO_BUF struct buf scratch = {0}, handle = {0};
@@ -164,7 +165,8 @@ static inline enum sqs_code rig_delete(struct rig *r, struct queue *q, const cha
     return queue_delete_message(r->queues, q, r->now_ms, span_from(handle), &wait_for, &f);
 }
 
-static inline enum sqs_code rig_visibility(struct rig *r, struct queue *q, const char *handle, int s)
+static inline enum sqs_code rig_visibility(struct rig *r, struct queue *q, const char *handle,
+                                           int s)
 {
     struct fault f;
     uint64_t wait_for;

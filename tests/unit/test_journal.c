@@ -160,7 +160,8 @@ START_TEST(torn_tail_is_cut)
 }
 END_TEST
 
-// Every bit of what was synced, but for the last commit and the gaps: it must be refused, and nothing changed.
+// Every bit of what was synced, but for the last commit and the gaps: it must be refused, and
+// nothing changed.
 START_TEST(any_flipped_bit_is_found)
 {
     fake_disk_init(&disk);
@@ -348,8 +349,7 @@ START_TEST(full_disk_refuses_new_records_only)
     struct journal_place places[1000];
     int count = 0;
     enum err err = OK;
-    while (count < 1000 &&
-           (err = journal_append(j, JOURNAL_NEW, 10, &part, 1, &r, &error)) == OK) {
+    while (count < 1000 && (err = journal_append(j, JOURNAL_NEW, 10, &part, 1, &r, &error)) == OK) {
         places[count++] = r.place;
         journal_count(j, r.place.segment, 1, r.place.bytes);
         journal_reserve(j, (uint64_t)count * 40);

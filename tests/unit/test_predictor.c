@@ -1,5 +1,6 @@
 // The predictor on the model that ships: it must give what its training script computed
 // (golden.json).
+#include "base/clock.h"
 #include "base/text.h"
 #include "engine/predictor.h"
 
@@ -7,6 +8,8 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -165,6 +168,97 @@ START_TEST(forked_processes_give_the_same_bits)
 }
 END_TEST
 
+// Loaded anew, after other pictures, with other memory: the same picture, the same bits.
+START_TEST(every_run_of_every_load_gives_the_same_bits)
+{
+    enum { LOADS = 3, RUNS = 3, TOP = 5 };
+    AUTO_BUF struct buf file = {0}, other = {0};
+    struct prediction first[TOP];
+    sample_load("dog-3.jpg", &file);
+    sample_load("nodog-1.jpg", &other);
+    for (int i = 0; i < LOADS; i++) {
+        struct predictor *p = demo_open();
+        struct prediction_result r;
+        void *moved = malloc((size_t)(i + 1) * 1000 + 24);
+        ck_assert_int_eq(predictor_prepare(p, NULL), OK);
+        for (int k = 0; k < RUNS; k++) {
+            if (k + i > 0)
+                ck_assert_int_eq(predictor_run(p, buf_view(&other), NULL, 0, &r, NULL), OK);
+            ck_assert_int_eq(predictor_run(p, buf_view(&file), NULL, 0, &r, NULL), OK);
+            if (i + k == 0)
+                memcpy(first, r.top, sizeof first);
+            ck_assert_mem_eq(first, r.top, sizeof first);
+        }
+        free(moved);
+        predictor_free(p);
+    }
+}
+END_TEST
+
+static atomic_int alarmed;
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+    atomic_store(&alarmed, 1);
+}
+
+// Asked to stop when it has begun; and the next answer is as if nothing had been.
+START_TEST(a_run_stops_between_layers)
+{
+    struct predictor *p = demo_open();
+    AUTO_BUF struct buf file = {0};
+    struct prediction_result r;
+    struct prediction best;
+    struct error error;
+    ck_assert_int_eq(predictor_prepare(p, NULL), OK);
+    sample_load("dog-1.jpg", &file);
+    ck_assert_int_eq(predictor_run(p, buf_view(&file), NULL, 0, &r, NULL), OK);
+    best = r.top[0];
+    signal(SIGALRM, on_alarm);
+    int stopped = 0;
+    for (int64_t us = 100; stopped < 3 && us < r.decode_us + r.infer_us + 100000; us += 100) {
+        struct itimerval timer = {.it_value = {us / 1000000, us % 1000000}};
+        atomic_store(&alarmed, 0);
+        ck_assert_int_eq(setitimer(ITIMER_REAL, &timer, NULL), 0);
+        bool early = atomic_load(&alarmed) != 0;
+        enum err err = predictor_run(p, buf_view(&file), &alarmed, 0, &r, &error);
+        setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+        ck_assert(err == OK || err == ERR_CANCELLED);
+        stopped += err == ERR_CANCELLED && !early;
+    }
+    ck_assert_int_eq(stopped, 3);
+    ck_assert_int_eq(predictor_run(p, buf_view(&file), NULL, 0, &r, NULL), OK);
+    ck_assert_mem_eq(&best, &r.top[0], sizeof best);
+    predictor_free(p);
+}
+END_TEST
+
+START_TEST(a_run_past_its_deadline_stops)
+{
+    struct predictor *p = demo_open();
+    AUTO_BUF struct buf file = {0};
+    struct prediction_result r;
+    struct error error;
+    ck_assert_int_eq(predictor_prepare(p, NULL), OK);
+    sample_load("dog-1.jpg", &file);
+    // the deadline comes while it decodes or in the first millisecond after: the clock is read
+    // between layers, so that it has begun and stops
+    int stopped = 0;
+    for (int i = 0; i < 1000 && stopped == 0; i++) {
+        int64_t begin_ms = clock_monotonic_ms();
+        enum err err = predictor_run(p, buf_view(&file), NULL, begin_ms + 1, &r, &error);
+        ck_assert(err == OK || err == ERR_TIMEOUT);
+        stopped += err == ERR_TIMEOUT;
+    }
+    ck_assert_int_eq(stopped, 1);
+    ck_assert_int_eq(
+        predictor_run(p, buf_view(&file), NULL, clock_monotonic_ms() + 60000, &r, NULL), OK);
+    ck_assert(r.groups[0].present);
+    predictor_free(p);
+}
+END_TEST
+
 // The network without its package: the same scores under names of classes.
 START_TEST(bare_model_file_works_with_defaults)
 {
@@ -194,4 +288,6 @@ END_TEST
 
 SUITE_MAIN("predictor", demo_model_gives_the_golden_answers, every_sample_is_answered_right,
            result_is_json_that_others_can_read, a_bad_picture_costs_only_itself,
-           forked_processes_give_the_same_bits, bare_model_file_works_with_defaults)
+           forked_processes_give_the_same_bits, every_run_of_every_load_gives_the_same_bits,
+           a_run_stops_between_layers, a_run_past_its_deadline_stops,
+           bare_model_file_works_with_defaults)

@@ -119,7 +119,8 @@ START_TEST(change_of_visibility)
     ck_assert_int_eq(rig_visibility(&r, q, got[0].handle, 100), SQS_OK);
     rig_advance(&r, 50000);
     ck_assert_uint_eq(rig_info(&r, q).in_flight, 1);
-    ck_assert_int_eq(rig_visibility(&r, q, got[0].handle, 43200), SQS_INVALID_PARAMETER); // 12 h in all
+    ck_assert_int_eq(rig_visibility(&r, q, got[0].handle, 43200),
+                     SQS_INVALID_PARAMETER); // 12 h in all
     ck_assert_int_eq(rig_visibility(&r, q, got[0].handle, 0), SQS_OK);
     ck_assert_uint_eq(rig_info(&r, q).visible, 1);
     // its time is over: allowed, and it does not hide it again

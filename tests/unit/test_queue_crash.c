@@ -1,11 +1,17 @@
-// A workload on the queues is run again and again, and each time the n-th call to the disk fails, is torn, or is the
-// last one; then the store is opened again and what was promised must hold. n goes on until the workload completes.
+// A workload on the queues is run again and again, and each time the n-th call to the disk fails,
+// is torn, or is the last one; then the store is opened again and what was promised must hold. n
+// goes on until the workload completes.
 #include "queue_rig.h"
 #include "suite.h"
 
 enum { MESSAGES_MAX = 400, STEPS = 260, HANDLES_MAX = 64 };
 
-enum fate { NEVER, TRIED, DONE, MAYBE }; // of a send or a delete: not asked, asked, promised, asked in a life before
+enum fate {
+    NEVER,
+    TRIED,
+    DONE,
+    MAYBE
+}; // of a send or a delete: not asked, asked, promised, asked in a life before
 
 struct model {
     enum fate sent[MESSAGES_MAX], deleted[MESSAGES_MAX];
@@ -56,9 +62,10 @@ static void committed(struct model *m)
     }
 }
 
-// Message i in one of three groups; now and then an earlier one is sent once more, which must add nothing.
-static enum sqs_code send_fifo(struct rig *r, struct model *m, struct queue *q, int i, const char *body,
-                               uint64_t chance)
+// Message i in one of three groups; now and then an earlier one is sent once more, which must add
+// nothing.
+static enum sqs_code send_fifo(struct rig *r, struct model *m, struct queue *q, int i,
+                               const char *body, uint64_t chance)
 {
     struct sent sent;
     char id[16], group[8];
@@ -255,7 +262,8 @@ static void check_promises(struct rig *r, const struct model *m, uint64_t seed)
     rig_close(r);
 }
 
-// One run with a fault at the n-th call; then kill -9 or a power loss, and again from there. True: no fault hit it.
+// One run with a fault at the n-th call; then kill -9 or a power loss, and again from there. True:
+// no fault hit it.
 static bool run_with_fault(enum fake_fault fault, int sys, long n, uint64_t seed, bool fifo)
 {
     static struct rig r;
@@ -283,7 +291,7 @@ static void run_all(enum fake_fault fault, int sys, uint64_t seed)
     long n = 1;
     while (!run_with_fault(fault, sys, n, seed, seed > 4 && seed != 8))
         n += n < 60 ? 1 : 1 + (long)(seed % 3); // every call at first, then most
-    ck_assert_int_gt(n, 200); // the workload does make calls
+    ck_assert_int_gt(n, 200);                   // the workload does make calls
 }
 
 START_TEST(every_call_fails_once)

@@ -226,6 +226,118 @@ START_TEST(reading_row_by_row_gives_the_same_tensor)
 }
 END_TEST
 
+static void expect_keras(const char *name)
+{
+    // as `smelt model import` writes it
+    struct preprocess p = {.width = 13,
+                           .height = 11,
+                           .layout = IMAGE_NHWC,
+                           .filter = IMAGE_NEAREST,
+                           .rgb = IMAGE_AS_PILLOW,
+                           .scale = IMAGE_DIVIDE_FIRST,
+                           .mean = {127.5f, 127.5f, 127.5f},
+                           .std = {127.5f, 127.5f, 127.5f}};
+    AUTO_BUF struct buf file = {0}, wanted = {0};
+    float got[13 * 11 * 3];
+    char path[100];
+    struct error error;
+    snprintf(path, sizeof path, "keras/%s.f32", name);
+    picture_load(name, &file);
+    picture_load(path, &wanted);
+    ck_assert_uint_eq(wanted.len, sizeof got);
+    ck_assert_msg(image_read_tensor(buf_view(&file), &p, got, NULL, &error) == OK, "%s: %s", name,
+                  error.msg);
+    ck_assert_msg(memcmp(got, wanted.data, sizeof got) == 0, "%s differs", name);
+}
+
+// load_img, img_to_array and preprocess_input, bit for bit: every kind of picture that we read.
+START_TEST(reference_mode_equals_keras_bit_for_bit)
+{
+    for (int i = 0; i < GOOD_PICTURES; i++)
+        expect_keras(good_pictures[i].name);
+    for (int i = 0; i < LARGE_PICTURES; i++)
+        expect_keras(large_pictures[i]);
+}
+END_TEST
+
+// NAME with an EXIF block of this orientation.
+static void load_oriented(const char *name, int orientation, struct buf *out)
+{
+    static const char app1[] = "\xff\xe1\0\x22"
+                               "Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0";
+    AUTO_BUF struct buf file = {0};
+    picture_load(name, &file);
+    buf_add(out, file.data, 2);
+    buf_add(out, app1, 36);
+    out->data[2 + 4 + 6 + 18] = (char)orientation;
+    buf_add(out, file.data + 2, file.len - 2);
+}
+
+// In levels of 255: the mean within 0.2 + 0.15 * reduction, the worst (at hard edges) within 24. A
+// picture that is out of place by the fraction of a pixel that odd sides make has twice that mean.
+static void compare_fast(const char *name, int orientation, struct preprocess p)
+{
+    AUTO_BUF struct buf file = {0};
+    struct image_info info;
+    float *exact = tensor_new(&p), *fast = tensor_new(&p);
+    load_oriented(name, orientation, &file);
+    ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, exact, &info, NULL), OK);
+    ck_assert_int_eq(info.orientation, orientation);
+    p.fast = true;
+    int reduce = resize_reduction(&p, info.width, info.height, orientation);
+    ck_assert_int_gt(reduce, 1);
+    ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, fast, NULL, NULL), OK);
+    double sum = 0, worst = 0;
+    size_t count = (size_t)p.width * (size_t)p.height * 3;
+    for (size_t i = 0; i < count; i++) {
+        double difference = fabs((double)exact[i] - (double)fast[i]);
+        sum += difference;
+        worst = fmax(worst, difference);
+    }
+    ck_assert_msg(sum / (double)count < 0.2 + 0.15 * reduce && worst <= 24.0,
+                  "%s orientation %d, %d x %d mode %d, at 1/%d: mean %.3f, worst %.0f", name,
+                  orientation, p.width, p.height, (int)p.resize, reduce, sum / (double)count,
+                  worst);
+    free(exact);
+    free(fast);
+}
+
+START_TEST(fast_decode_is_near_the_exact_one_at_odd_sizes_and_every_orientation)
+{
+    static const int sizes[][2] = {{11, 9}, {15, 15}, {19, 31}, {40, 30}, {60, 37}};
+    for (int i = 0; i < LARGE_PICTURES; i++)
+        for (int orientation = 1; orientation <= 8; orientation++)
+            for (int k = 0; k < 15; k++) {
+                struct preprocess p = plain;
+                p.width = sizes[k / 3][0];
+                p.height = sizes[k / 3][1];
+                p.resize = (enum image_resize)(k % 3);
+                compare_fast(large_pictures[i], orientation, p);
+            }
+}
+END_TEST
+
+START_TEST(reduction_leaves_twice_the_pixels_that_are_needed)
+{
+    struct preprocess p = plain;
+    p.width = p.height = 299;
+    ck_assert_int_eq(resize_reduction(&p, 4032, 3024, 1), 1); // not asked for
+    p.fast = true;
+    ck_assert_int_eq(resize_reduction(&p, 4032, 3024, 1), 4);
+    ck_assert_int_eq(resize_reduction(&p, 4032, 299 * 16, 6), 4);
+    ck_assert_int_eq(resize_reduction(&p, 299 * 16, 299 * 16, 1), 8);
+    ck_assert_int_eq(resize_reduction(&p, 299 * 16, 299 * 16 - 1, 1), 4);
+    ck_assert_int_eq(resize_reduction(&p, 299 * 4, 299 * 4, 1), 2);
+    ck_assert_int_eq(resize_reduction(&p, 299 * 4 - 1, 3000, 1), 1);
+    p.width = 598; // half of a square is shown, or bars are
+    ck_assert_int_eq(resize_reduction(&p, 598 * 4, 598 * 4, 1), 2);
+    p.resize = IMAGE_CENTER_CROP;
+    ck_assert_int_eq(resize_reduction(&p, 299 * 8, 299 * 8, 1), 2);
+    p.resize = IMAGE_LETTERBOX;
+    ck_assert_int_eq(resize_reduction(&p, 299 * 8, 299 * 8, 1), 4);
+}
+END_TEST
+
 START_TEST(slivers_are_shown_in_every_mode)
 {
     for (int i = 0; i < 12; i++) {
@@ -250,7 +362,10 @@ START_TEST(slivers_are_shown_in_every_mode)
 }
 END_TEST
 
-SUITE_MAIN("resize", resizing_equals_pillows, nearest_takes_the_samples_that_pillow_takes,
+SUITE_MAIN("resize", reference_mode_equals_keras_bit_for_bit,
+           fast_decode_is_near_the_exact_one_at_odd_sizes_and_every_orientation,
+           reduction_leaves_twice_the_pixels_that_are_needed, resizing_equals_pillows,
+           nearest_takes_the_samples_that_pillow_takes,
            fast_kernels_equal_the_plain_ones_on_odd_shapes, weights_sum_to_one,
            layout_order_and_scaling_are_as_the_package_says,
            reading_row_by_row_gives_the_same_tensor, slivers_are_shown_in_every_mode)

@@ -258,7 +258,7 @@ static void client_keep_alive(struct fixture *f)
             "GET /3 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     ck_assert(get_until(fd, &in, "\r\n\r\n/1"));
     ck_assert(!has(&in, "/3"));
-    while (__atomic_load_n(&f->parked_count, __ATOMIC_RELAXED) == 0)
+    while (f->parked_count == 0)
         poll(NULL, 0, 1);
     signal_server(f);
     ck_assert(!get_until(fd, &in, "\x01"));
@@ -443,7 +443,7 @@ END_TEST
 
 static void wait_parked(struct fixture *f, int n)
 {
-    while (__atomic_load_n(&f->parked_count, __ATOMIC_RELAXED) != n)
+    while (f->parked_count != n)
         poll(NULL, 0, 1);
 }
 
@@ -504,7 +504,7 @@ static void client_parked_at_the_end(struct fixture *f)
     int second = dial(f);
     put(second, "PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nonly a part");
     wait_parked(f, 1);
-    while (__atomic_load_n(&f->streamed_bytes, __ATOMIC_RELAXED) == 0)
+    while (f->streamed_bytes == 0)
         poll(NULL, 0, 1);
 }
 

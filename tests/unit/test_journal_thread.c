@@ -1,0 +1,101 @@
+// The journal with its own thread, over a real directory and a loop: for the thread sanitizer, and for order.
+#include "journal/journal.h"
+
+#include "base/clock.h"
+#include "suite.h"
+#include "temp_dir.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { RECORDS = 4000, PER_TURN = 7 };
+
+static struct loop *loop;
+static struct journal *journal;
+static uint64_t durable, last_appended;
+static int appended, callbacks;
+static bool failed;
+
+static void on_durable(void *ctx, uint64_t sequence)
+{
+    (void)ctx;
+    ck_assert_uint_gt(sequence, durable);
+    ck_assert_uint_le(sequence, last_appended + 1); // a segment's end has a number too
+    durable = sequence;
+    callbacks++;
+    if (appended == RECORDS && durable >= last_appended)
+        loop_stop(loop);
+}
+
+static void on_failed(void *ctx, const struct error *error)
+{
+    (void)ctx;
+    (void)error;
+    failed = true;
+    loop_stop(loop);
+}
+
+static enum err count_records(void *ctx, const struct journal_record *record, struct error *error)
+{
+    (void)error;
+    (void)record;
+    ++*(int *)ctx;
+    return OK;
+}
+
+static bool append_some(void *ctx)
+{
+    char text[100];
+    (void)ctx;
+    for (int i = 0; i < PER_TURN && appended < RECORDS; i++) {
+        struct journal_record r;
+        memset(text, 'a' + appended % 26, sizeof text);
+        struct span part = {text, (size_t)(20 + appended % 80)};
+        if (journal_append(journal, JOURNAL_NEW, 10, &part, 1, &r, NULL) != OK)
+            break; // a new segment is being made
+        journal_count(journal, r.place.segment, 1, r.place.bytes);
+        last_appended = r.sequence;
+        appended++;
+        if (appended % 100 == 0 && durable > 0) { // what is durable can be read while others are written
+            AUTO_BUF struct buf buf = {0};
+            struct span payload;
+            if (r.sequence <= durable)
+                ck_assert_int_eq(journal_read(journal, r.place, &buf, &payload, NULL), OK);
+        }
+    }
+    journal_flush(journal);
+    return appended < RECORDS;
+}
+
+START_TEST(commits_in_a_thread_come_back_in_order)
+{
+    struct turn_hook hook;
+    struct error error;
+    int replayed = 0;
+    char dir[64];
+    temp_dir_make(dir);
+    ck_assert_int_eq(loop_new(&loop, &error), OK);
+    struct journal_config config = {.dir = dir,
+                                    .segment_bytes = 65536,
+                                    .loop = loop,
+                                    .ctx = &replayed,
+                                    .replay = count_records,
+                                    .on_durable = on_durable,
+                                    .on_failed = on_failed};
+    ck_assert_msg(journal_open(&config, &journal, &error) == OK, "%s", error.msg);
+    loop_hook_add(loop, &hook, append_some, NULL);
+    ck_assert_int_eq(loop_run(loop, &error), OK);
+    ck_assert(!failed);
+    ck_assert_int_eq(appended, RECORDS);
+    ck_assert_int_gt(callbacks, 1);
+    ck_assert_int_lt(callbacks, RECORDS); // many records a commit
+    journal_close(journal);
+    ck_assert_int_eq(journal_open(&config, &journal, &error), OK);
+    ck_assert_int_eq(replayed, RECORDS);
+    journal_close(journal);
+    loop_free(loop);
+    temp_dir_remove(dir);
+}
+END_TEST
+
+SUITE_MAIN("journal_thread", commits_in_a_thread_come_back_in_order)
