@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"inspect", model_inspect_main, "what a package says, and its network's shapes and sizes"},
     {"import", model_import_main, "make a package from Keras' Xception (.h5, .keras)"},
     {"fetch", model_fetch_main, "download a known model and import it: xception"},
+    {"quantize", model_quantize_main, "make a package that computes in int8, from pictures"},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

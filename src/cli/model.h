@@ -9,6 +9,7 @@ int model_list_main(int argc, char **argv);
 int model_inspect_main(int argc, char **argv);
 int model_import_main(int argc, char **argv);
 int model_fetch_main(int argc, char **argv);
+int model_quantize_main(int argc, char **argv);
 
 struct model_import {
     const char *file;   // .h5 or .keras

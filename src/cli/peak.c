@@ -39,6 +39,31 @@ __attribute__((target("avx2,fma"), noinline)) static double run_avx2(void)
     return 2.0 * 8 * CHAIN_COUNT * ROUNDS;
 }
 
+#define START_VNNI512(i) __m512i a##i = _mm512_set1_epi32(i);
+#define DOT512(i) a##i = _mm512_dpbusd_epi32(a##i, b, c);
+
+// Four products of bytes and their sum in each lane of 32 bits.
+__attribute__((target("avx512f,avx512vnni"), noinline)) static double run_vnni512(void)
+{
+    CHAINS(START_VNNI512)
+    __m512i b = _mm512_set1_epi32(0x01010101), c = _mm512_set1_epi32(0x01ff01ff);
+    for (int i = 0; i < ROUNDS; i++) {
+        CHAINS(DOT512)
+        CHAINS(KEEP)
+    }
+    return 2.0 * 64 * CHAIN_COUNT * ROUNDS;
+}
+
+static double (*int8_kernel(void))(void)
+{
+    return __builtin_cpu_supports("avx512vnni") ? run_vnni512 : 0;
+}
+
+const char *peak_int8_name(void)
+{
+    return int8_kernel() != 0 ? "avx512-vnni" : "none";
+}
+
 static double (*kernel(void))(void)
 {
     if (__builtin_cpu_supports("avx512f"))
@@ -56,17 +81,27 @@ static double (*kernel(void))(void)
     return 0;
 }
 
+static double (*int8_kernel(void))(void)
+{
+    return 0;
+}
+
+const char *peak_int8_name(void)
+{
+    return "none";
+}
+
 const char *peak_fma_name(void)
 {
     return "none";
 }
 #endif
 
-double peak_fma_gflops(void)
+static double measure(double (*run)(void))
 {
     enum { WINDOW_NS = 4000000 };
     struct timespec start, now;
-    double (*run)(void) = kernel(), flop = 0;
+    double flop = 0;
     int64_t ns = 0;
     if (run == 0)
         return 0;
@@ -77,4 +112,14 @@ double peak_fma_gflops(void)
         ns = (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
     }
     return flop / (double)ns;
+}
+
+double peak_fma_gflops(void)
+{
+    return measure(kernel());
+}
+
+double peak_int8_gops(void)
+{
+    return measure(int8_kernel());
 }

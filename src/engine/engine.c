@@ -1,10 +1,9 @@
 #include "engine/engine.h"
 
-#include "base/file.h"
-#include "base/limits.h"
 #include "engine/kernels.h"
 #include "engine/onnx.h"
 #include "engine/passes.h"
+#include "engine/quantization.h"
 #include "engine/reference.h"
 
 #include <stdlib.h>
@@ -13,47 +12,44 @@ struct engine {
     struct program *program;
     struct engine_shape input, output;
     double gflop;
+    bool int8;
 };
 
 struct engine_context {
     struct program_context *program;
 };
 
-// Reads the file and makes a checked graph of it. The file's bytes are given back.
-static enum err read_graph(const char *path, struct graph **out, struct error *error)
-{
-    AUTO_BUF struct buf bytes = {0};
-    TRY(file_read(path, MODEL_FILE_BYTES_MAX, &bytes, error));
-    enum err err = onnx_read(buf_view(&bytes), 2 * bytes.len + MODEL_LOAD_EXTRA_BYTES, out, error);
-    buf_release(&bytes);
-    if (err == OK) {
-        err = graph_infer(*out, error);
-        if (err != OK) {
-            graph_free(*out);
-            *out = NULL;
-        }
-    }
-    return err == OK ? OK : fail_context(error, err, "model '%.150s'", path);
-}
-
-static enum err compile(struct engine *e, struct graph *g, struct error *error)
+static enum err compile(struct engine *e, struct graph *g, const struct engine_options *o,
+                        struct error *error)
 {
     e->input = g->values[g->input].t.shape;
-    e->output = g->values[g->output].t.shape;
     e->gflop = g->flop * 1e-9;
     TRY(passes_run(g, error));
+    if (o->logits)
+        graph_drop_softmax(g);
+    e->output = g->values[g->output].t.shape;
+    e->int8 = o->int8 != NULL;
+    g->watched = o->watched;
+    if (e->int8)
+        TRY(quantization_apply(o->int8, g, error));
     return program_compile(g, &e->program, error);
 }
 
 enum err engine_load(const char *onnx_path, struct engine **out, struct error *error)
 {
+    return engine_load_with(onnx_path, &(struct engine_options){0}, out, error);
+}
+
+enum err engine_load_with(const char *onnx_path, const struct engine_options *options,
+                          struct engine **out, struct error *error)
+{
     struct graph *g = NULL;
     *out = NULL;
-    TRY(read_graph(onnx_path, &g, error));
+    TRY(onnx_read_file(onnx_path, &g, error));
     struct engine *e = calloc(1, sizeof *e);
     enum err err = ERR_NOMEM;
     if (e != NULL && g != NULL)
-        err = compile(e, g, error);
+        err = compile(e, g, options, error);
     else
         fail(error, ERR_NOMEM, 0, "no memory to load the model");
     graph_free(g);
@@ -100,8 +96,7 @@ double engine_gflop(const struct engine *e)
 
 const char *engine_precision(const struct engine *e)
 {
-    (void)e;
-    return "fp32"; // all that the kernels compute
+    return e->int8 ? "int8" : "fp32";
 }
 
 size_t engine_weight_bytes(const struct engine *e)
@@ -154,6 +149,12 @@ enum err engine_run(struct engine_context *c, const float *input, float *output,
     return program_run(c->program, input, output, cancel, deadline_ms, error);
 }
 
+enum err engine_watch(struct engine_context *c, const float *input, engine_watcher *watcher,
+                      void *context, struct error *error)
+{
+    return program_watch(c->program, input, watcher, context, error);
+}
+
 enum err engine_profile(struct engine_context *c, const float *input, float *output,
                         struct engine_step *steps, struct error *error)
 {
@@ -164,7 +165,7 @@ enum err engine_run_reference(const char *onnx_path, const float *input, float *
                               struct error *error)
 {
     struct graph *g;
-    TRY(read_graph(onnx_path, &g, error));
+    TRY(onnx_read_file(onnx_path, &g, error));
     enum err err = reference_run(g, input, output, error);
     graph_free(g);
     return err;

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct engine;
 struct engine_context;
@@ -24,6 +25,16 @@ struct engine_shape {
 // Reads an ONNX file. Errors: ERR_NOT_FOUND, ERR_FORMAT (truncated, lying: what and where),
 // ERR_UNSUPPORTED (names the operator, its node and the opset), ERR_LIMIT.
 enum err engine_load(const char *onnx_path, struct engine **out, struct error *error) MUST_CHECK;
+
+struct quantization; // quantization.h
+struct engine_options {
+    const struct quantization *int8; // what runs in integers; NULL: nothing
+    bool watched;                    // for engine_watch; more memory
+    bool logits;                     // without the Softmax at the model's end, if there is one
+};
+// ERR_FORMAT also: *int8 names tensors that the model lacks.
+enum err engine_load_with(const char *onnx_path, const struct engine_options *options,
+                          struct engine **out, struct error *error) MUST_CHECK;
 void engine_free(struct engine *e); // NULL allowed; after its contexts
 
 const struct engine_shape *engine_input_shape(const struct engine *e);  // e.g. {4, {1,3,299,299}}
@@ -45,6 +56,13 @@ void engine_context_free(struct engine_context *c);
 // (base/clock.h): ERR_CANCELLED, ERR_TIMEOUT. Allocates nothing.
 enum err engine_run(struct engine_context *c, const float *input, float *output,
                     const atomic_int *cancel, int64_t deadline_ms, struct error *error) MUST_CHECK;
+
+// One picture; shows the input and every layer's result as row-major floats while it is there.
+// value: its number in the graph that onnx_read_file and passes_run make of the file.
+typedef enum err engine_watcher(void *context, int value, const float *data, size_t count,
+                                struct error *error);
+enum err engine_watch(struct engine_context *c, const float *input, engine_watcher *watcher,
+                      void *context, struct error *error) MUST_CHECK;
 
 // The same through the plain C kernels, unfused, in the file's own order: the oracle of the tests.
 // Allocates as it likes; slow.

@@ -128,6 +128,15 @@ void graph_count_readers(struct graph *g)
     }
 }
 
+void graph_drop_softmax(struct graph *g)
+{
+    int i = g->values[g->output].producer;
+    if (i < 0 || strcmp(g->nodes[i].op->name, "Softmax") != 0)
+        return;
+    g->output = g->nodes[i].inputs[0];
+    graph_count_readers(g);
+}
+
 static bool domain_is_onnx(const char *domain)
 {
     return domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;

@@ -19,12 +19,19 @@ struct tensor {
     void *data;
 };
 
+// How a tensor is rounded to bytes: x = scale (byte - zero).
+struct quant {
+    float scale; // 0: it is not
+    int zero;    // 0..255: the byte that means 0
+};
+
 struct value {
     const char *name;
     struct tensor t; // data set: a constant
-    int producer;    // node that makes it; -1: the graph's input, or a constant
-    int readers;     // inputs of live nodes, and 1 for being the graph's output
-    bool shaped;     // t.dtype and t.shape are known
+    struct quant quant;
+    int producer; // node that makes it; -1: the graph's input, or a constant
+    int readers;  // inputs of live nodes, and 1 for being the graph's output
+    bool shaped;  // t.dtype and t.shape are known
 };
 
 enum attribute_kind {
@@ -194,6 +201,7 @@ struct node {
     int part, parts; // a Split is read as one node for each of its results
     union params params;
     bool dead; // nobody reads it, or a pass took it into another node
+    bool int8; // computed in integers, see quantization.h
 
     // What passes.c took in, computed after the operator itself, in this order.
     int sum;                      // value of the same shape that is added; -1: none
@@ -208,6 +216,7 @@ struct graph {
     int node_count;
     int opset;
     int input, output; // values
+    bool watched;      // program_watch will want to see every value
     size_t fold_work;  // elements read and written for constant folding
     double flop;       // of Conv, Gemm, MatMul; multiply and add are two
 };
@@ -233,12 +242,17 @@ const struct tensor *graph_constant(const struct graph *g, const struct node *n,
 // The producer of value v if it is of this kind (enum op_kind) and alive; else NULL.
 struct node *graph_producer(struct graph *g, int v, int kind);
 
+// Where the graph ends with a Softmax, it ends before it from now on.
+void graph_drop_softmax(struct graph *g);
 // Marks nodes that the output does not need as dead and counts readers.
 void graph_count_readers(struct graph *g);
 // Finds each live node's operator, then types and shapes from input to output; computes what
 // depends on constants only. ERR_UNSUPPORTED names operator, node and opset before any other work.
 enum err graph_infer(struct graph *g, struct error *error) MUST_CHECK;
 // Multiplications and additions of a Conv, Gemm or MatMul; 0 for others.
+double graph_node_flop(const struct graph *g, const struct node *n);
+
+// Floating-point operations of a Conv, Gemm or MatMul, else 0.
 double graph_node_flop(const struct graph *g, const struct node *n);
 
 // Number of elements; -1 when it is over MODEL_ELEMENTS_MAX or a dimension is negative.

@@ -108,7 +108,7 @@ enum err operand_new(struct lowering *l, int v, int arg, const dnnl_memory_desc_
     return OK;
 }
 
-enum err operand_weight(struct lowering *l, const float *data, const dnnl_memory_desc_t *from,
+enum err operand_weight(struct lowering *l, const void *data, const dnnl_memory_desc_t *from,
                         const dnnl_memory_desc_t *to, int arg, struct operand *out,
                         struct error *error)
 {
@@ -167,17 +167,36 @@ enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd
     return OK;
 }
 
-enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
-                   struct operand *out, struct error *error)
+enum err describe_reorder(dnnl_engine_t engine, const dnnl_memory_desc_t *from,
+                          const dnnl_memory_desc_t *to, struct quant q, dnnl_primitive_desc_t *out,
+                          struct error *error)
 {
-    dnnl_primitive_desc_t pd;
     dnnl_primitive_attr_t attr;
+    bool rounds = to->data_type == dnnl_u8;
+    float scale = rounds ? 1 / q.scale : q.scale;
     DNNL_TRY(dnnl_primitive_attr_create(&attr));
-    dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    dnnl_status_t status = dnnl_reorder_primitive_desc_create(&pd, &x->md, l->program->engine, md,
-                                                              l->program->engine, attr);
+    dnnl_status_t status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success && from->data_type != to->data_type) {
+        status = dnnl_primitive_attr_set_output_scales(attr, 1, 0, &scale);
+        if (status == dnnl_success && q.zero != 0)
+            status = dnnl_primitive_attr_set_zero_points(attr, rounds ? DNNL_ARG_DST : DNNL_ARG_SRC,
+                                                         1, 0, &q.zero);
+    }
+    if (status == dnnl_success)
+        status = dnnl_reorder_primitive_desc_create(out, from, engine, to, engine, attr);
     dnnl_primitive_attr_destroy(attr);
     DNNL_TRY(status);
+    return OK;
+}
+
+// Copies x into a new buffer with layout md; q says how bytes stand for floats where the type
+// changes.
+static enum err emit_reorder(struct lowering *l, const struct operand *x,
+                             const dnnl_memory_desc_t *md, struct quant q, struct operand *out,
+                             struct error *error)
+{
+    dnnl_primitive_desc_t pd;
+    TRY(describe_reorder(l->program->engine, &x->md, md, q, &pd, error));
     struct operand both[2] = {*x};
     both[0].arg = DNNL_ARG_FROM;
     enum err err = operand_new(l, -1, DNNL_ARG_TO, md, &both[1], error);
@@ -187,6 +206,36 @@ enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memor
     }
     *out = both[1];
     return emit(l, NULL, pd, both, 2, error);
+}
+
+static bool transposes(const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b)
+{
+    const dnnl_blocking_desc_t *x = &a->format_desc.blocking, *y = &b->format_desc.blocking;
+    return x->inner_nblks == 0 && y->inner_nblks == 0 &&
+           memcmp(x->strides, y->strides, (size_t)a->ndims * sizeof *x->strides) != 0;
+}
+
+// The same. oneDNN 2.6 forgets the zero where it also transposes, as from nchw to nhwc with 64
+// pixels: then bytes are moved by a step of their own.
+static enum err emit_convert(struct lowering *l, const struct operand *x,
+                             const dnnl_memory_desc_t *md, struct quant q, struct operand *out,
+                             struct error *error)
+{
+    if (x->md.data_type == md->data_type || q.zero == 0 || !transposes(&x->md, md))
+        return emit_reorder(l, x, md, q, out, error);
+    bool rounds = md->data_type == dnnl_u8;
+    dnnl_memory_desc_t bytes = rounds ? md_like(&x->md, x->md.dims) : *md;
+    struct operand moved;
+    bytes.data_type = dnnl_u8;
+    TRY(emit_reorder(l, x, &bytes, q, &moved, error));
+    return emit_reorder(l, &moved, md, q, out, error);
+}
+
+enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
+                   struct operand *out, struct error *error)
+{
+    CHECK(x->md.data_type == md->data_type);
+    return emit_convert(l, x, md, (struct quant){1, 0}, out, error);
 }
 
 // A constant that is not a weight of its reader: packed as it is.
@@ -233,30 +282,47 @@ dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t di
     return md;
 }
 
-enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
-                    struct operand *out, struct error *error)
+// Value v as type, as it lies but without gaps (want NULL), or as *want.
+static enum err operand_typed(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                              dnnl_data_type_t type, struct operand *out, struct error *error)
 {
     struct layout *layout = &l->layouts[v], *copy = &l->copies[v];
-    dnnl_memory_desc_t dense;
+    dnnl_memory_desc_t converted;
     if (layout->place.where == NOWHERE && l->graph->values[v].t.data != NULL)
         TRY(place_constant(l, v, error));
     CHECK(layout->place.where != NOWHERE);
-    if (want == NULL && layout->view) {
-        dense = md_like(&layout->md, layout->md.dims);
-        want = &dense;
-    }
     *out = (struct operand){arg, layout->place, layout->md, NULL};
-    if (want == NULL || dnnl_memory_desc_equal(&layout->md, want))
+    if (want == NULL ? layout->md.data_type == type && !layout->view
+                     : dnnl_memory_desc_equal(&layout->md, want))
         return OK;
-    if (copy->place.where != NOWHERE && dnnl_memory_desc_equal(&copy->md, want)) {
+    if (copy->place.where != NOWHERE &&
+        (want == NULL ? copy->md.data_type == type : dnnl_memory_desc_equal(&copy->md, want))) {
         *out = (struct operand){arg, copy->place, copy->md, NULL};
         return OK;
     }
-    TRY(emit_copy(l, out, want, out, error));
+    if (want == NULL) {
+        converted = md_like(&layout->md, layout->md.dims);
+        converted.data_type = type;
+        want = &converted;
+    }
+    TRY(emit_convert(l, out, want, l->graph->values[v].quant, out, error));
     out->arg = arg;
     *copy = (struct layout){*want, out->place, false};
     l->buffer_until[out->place.buffer] = l->last_reader[v];
     return OK;
+}
+
+enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                    struct operand *out, struct error *error)
+{
+    return operand_typed(l, v, arg, want, dnnl_f32, out, error);
+}
+
+enum err operand_bytes(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                       struct operand *out, struct error *error)
+{
+    CHECK(l->graph->values[v].quant.scale > 0);
+    return operand_typed(l, v, arg, want, dnnl_u8, out, error);
 }
 
 enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out, struct error *error)
@@ -332,7 +398,9 @@ static enum err lower_node(struct lowering *l, const struct node *n, struct erro
     enum err err = ERR_UNSUPPORTED;
     if (shape_count(&node_output(l->graph, n)->shape) <= 0)
         return node_fail(n, ERR_UNSUPPORTED, error, "its result is empty");
-    if (n->op->lower != NULL)
+    if (n->int8)
+        err = lower_int8(l, n, &why);
+    if (err == ERR_UNSUPPORTED && n->op->lower != NULL)
         err = n->op->lower(l, n, &why);
     if (err != OK && err != ERR_UNSUPPORTED)
         return node_fail(n, err, error, "%.300s", why.msg);
@@ -383,6 +451,23 @@ static int choose_channel_block(const struct graph *g)
     return padded_work <= WASTE_MAX * work ? block : 0;
 }
 
+// The value just lowered can be seen now.
+static enum err note_watch(struct lowering *l, int v, struct error *error)
+{
+    struct program *p = l->program;
+    const struct value *value = &l->graph->values[v];
+    if (!grow(&p->watches, p->watch_count, &p->watch_cap, sizeof *p->watches))
+        return no_memory(error);
+    p->watches[p->watch_count++] = (struct watch){
+        .value = v,
+        .after = p->step_count,
+        .operand = {0, l->layouts[v].place, l->layouts[v].md, NULL},
+        .quant = value->quant,
+        .shape = value->t.shape,
+    };
+    return OK;
+}
+
 static enum err lower_all(struct lowering *l, struct error *error)
 {
     struct graph *g = l->graph;
@@ -392,10 +477,14 @@ static enum err lower_all(struct lowering *l, struct error *error)
     l->channel_block = choose_channel_block(g);
     TRY(md_plain(&g->values[g->input].t.shape, &md, error));
     TRY(operand_new(l, g->input, 0, &md, &p->input, error));
+    if (g->watched)
+        TRY(note_watch(l, g->input, error));
     for (int i = 0; i < g->node_count; i++) {
         l->node = i;
         if (!g->nodes[i].dead)
             TRY(lower_node(l, &g->nodes[i], error));
+        if (!g->nodes[i].dead && g->watched)
+            TRY(note_watch(l, g->nodes[i].outputs[0], error));
     }
     TRY(operand_plain(l, g->output, 0, &p->output, error));
     buffer_used(l, &p->output.place);
@@ -422,7 +511,7 @@ static enum err pack_weight(struct program *p, dnnl_stream_t stream, const struc
     dnnl_primitive_t reorder = NULL;
     dnnl_memory_t from = NULL, to = NULL;
     union { // oneDNN's interface takes no const, a reorder does not write its source
-        const float *in;
+        const void *in;
         void *out;
     } data = {.in = w->data};
     dnnl_status_t status =
@@ -517,6 +606,7 @@ void program_free(struct program *p)
         dnnl_engine_destroy(p->engine);
     free(p->steps);
     free(p->buffers);
+    free(p->watches);
     pool_release(&p->pool);
     free(p);
 }

@@ -25,6 +25,10 @@ void program_context_free(struct program_context *c); // NULL allowed
 enum err program_run(struct program_context *c, const float *input, float *output,
                      const atomic_int *cancel, int64_t deadline_ms, struct error *error) MUST_CHECK;
 
+// Of a watched graph: see engine_watch.
+enum err program_watch(struct program_context *c, const float *input, engine_watcher *watcher,
+                       void *context, struct error *error) MUST_CHECK;
+
 size_t program_step_count(const struct program *p);
 void program_layers(const struct program *p, struct engine_layer *layers);
 enum err program_profile(struct program_context *c, const float *input, float *output,

@@ -165,6 +165,73 @@ enum err program_run(struct program_context *c, const float *input, float *outpu
     return OK;
 }
 
+// Floats, row-major, of what a watch sees; out has room for them.
+static enum err look(struct program_context *c, const struct watch *w, float *out,
+                     struct error *error)
+{
+    dnnl_memory_desc_t plain;
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t reorder = NULL;
+    dnnl_memory_t from = NULL, to = NULL;
+    dnnl_engine_t engine = c->program->engine;
+    TRY(md_plain(&w->shape, &plain, error));
+    struct quant scale = {w->quant.scale, 0}; // oneDNN 2.6 may forget the zero: see kernels.c
+    TRY(describe_reorder(engine, &w->operand.md, &plain, scale, &pd, error));
+    dnnl_status_t status = dnnl_primitive_create(&reorder, pd);
+    dnnl_primitive_desc_destroy(pd);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&from, &w->operand.md, engine, address(c, &w->operand.place));
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&to, &plain, engine, out);
+    dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+    if (status == dnnl_success)
+        status = dnnl_primitive_execute(reorder, c->stream, 2, args);
+    dnnl_memory_destroy(from);
+    dnnl_memory_destroy(to);
+    dnnl_primitive_destroy(reorder);
+    DNNL_TRY(status);
+    int64_t count = w->operand.md.data_type == dnnl_u8 ? shape_count(&w->shape) : 0;
+    for (int64_t i = 0; i < count; i++)
+        out[i] -= w->quant.scale * (float)w->quant.zero;
+    return OK;
+}
+
+static enum err run_watched(struct program_context *c, float *room, engine_watcher *watcher,
+                            void *context, struct error *error)
+{
+    const struct program *p = c->program;
+    size_t next = 0;
+    for (size_t i = 0; i <= p->step_count; i++) {
+        for (; next < p->watch_count && p->watches[next].after <= i; next++) {
+            const struct watch *w = &p->watches[next];
+            TRY(look(c, w, room, error));
+            TRY(watcher(context, w->value, room, (size_t)shape_count(&w->shape), error));
+        }
+        if (i < p->step_count)
+            TRY(run_step(c, i, error));
+    }
+    return OK;
+}
+
+enum err program_watch(struct program_context *c, const float *input, engine_watcher *watcher,
+                       void *context, struct error *error)
+{
+    const struct program *p = c->program;
+    size_t largest = 1;
+    for (size_t i = 0; i < p->watch_count; i++) {
+        size_t count = (size_t)shape_count(&p->watches[i].shape);
+        largest = count > largest ? count : largest;
+    }
+    float *room = malloc(largest * sizeof *room);
+    if (room == NULL)
+        return fail(error, ERR_NOMEM, 0, "no memory to watch the model");
+    omp_set_num_threads(1);
+    memcpy(address(c, &p->input.place), input, p->input_bytes);
+    enum err err = run_watched(c, room, watcher, context, error);
+    free(room);
+    return err;
+}
+
 static int64_t now_ns(void)
 {
     struct timespec t;

@@ -71,6 +71,19 @@ static void activation_numbers(const struct activation *a, float *alpha, float *
     }
 }
 
+dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a)
+{
+    float alpha, beta;
+    if (a->kind == UNARY_NONE)
+        return dnnl_success;
+    activation_numbers(a, &alpha, &beta);
+    dnnl_status_t status =
+        dnnl_post_ops_append_eltwise(ops, 1, activation_kind(a), alpha, beta);
+    if (status == dnnl_success && a->kind == UNARY_HARD_SIGMOID)
+        status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1);
+    return status;
+}
+
 // Attributes of n's primitive: own scratchpad, the sum, the activation.
 static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, struct error *error)
 {
@@ -82,13 +95,8 @@ static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, str
         status = dnnl_post_ops_create(&ops);
     if (status == dnnl_success && n->sum >= 0)
         status = dnnl_post_ops_append_sum(ops, 1);
-    if (status == dnnl_success && n->activation.kind != UNARY_NONE) {
-        float alpha, beta;
-        activation_numbers(&n->activation, &alpha, &beta);
-        status = dnnl_post_ops_append_eltwise(ops, 1, activation_kind(&n->activation), alpha, beta);
-    }
-    if (status == dnnl_success && n->activation.kind == UNARY_HARD_SIGMOID)
-        status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1);
+    if (status == dnnl_success)
+        status = activation_append(ops, &n->activation);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(*out, ops);
     if (ops != NULL)
@@ -112,7 +120,7 @@ static const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_quer
     return dnnl_primitive_desc_query_md(pd, what, 0);
 }
 
-static bool same_place(const struct operand *a, const struct operand *b)
+bool same_place(const struct operand *a, const struct operand *b)
 {
     return a->place.where == b->place.where && a->place.buffer == b->place.buffer &&
            a->place.offset == b->place.offset;
@@ -180,13 +188,8 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, dnnl_pri
     return emit(l, n, pd, x, count, error);
 }
 
-// A window in oneDNN's terms: dilation counts the gaps; what ceil_mode adds is padding behind.
-struct window_dims {
-    dnnl_dims_t kernel, stride, dilation, before, after;
-};
-
-static struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
-                                      const struct engine_shape *y)
+struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
+                               const struct engine_shape *y)
 {
     struct window_dims d = {0};
     for (int i = 0; i < w->rank; i++) {
@@ -223,7 +226,7 @@ bool is_reference(const_dnnl_primitive_desc_t pd)
 }
 
 static enum err describe_conv(struct lowering *l, const struct node *n, dnnl_alg_kind_t algorithm,
-                              bool blocked, const struct engine_shape *weights_shape,
+                              bool blocked, const struct engine_shape *shape,
                               dnnl_primitive_desc_t *out, struct error *error)
 {
     const struct engine_shape *x = &node_input(l->graph, n, 0)->shape;
@@ -234,13 +237,23 @@ static enum err describe_conv(struct lowering *l, const struct node *n, dnnl_alg
     dnnl_convolution_desc_t desc;
     TRY(blocked ? md_blocked(l, x, &src, error) : md_any(x, &src, error));
     TRY(blocked ? md_blocked(l, y, &dst, error) : md_any(y, &dst, error));
-    TRY(md_any(weights_shape, &weights, error));
+    TRY(md_any(shape, &weights, error));
     TRY(md_plain(&flat, &bias, error));
     DNNL_TRY(dnnl_dilated_convolution_forward_desc_init(
         &desc, dnnl_forward_inference, algorithm, &src, &weights,
         constant_data(l, n, 2) != NULL ? &bias : NULL, &dst, d.stride, d.dilation, d.before,
         d.after));
     return describe(l, n, &desc, out, error);
+}
+
+struct engine_shape weights_shape(const struct engine_shape *k, int64_t groups)
+{
+    if (groups <= 1)
+        return *k;
+    struct engine_shape s = {k->rank + 1, {groups, k->dims[0] / groups}};
+    for (int i = 1; i < k->rank; i++)
+        s.dims[1 + i] = k->dims[i];
+    return s;
 }
 
 // Winograd's algorithm needs 2.25 or 4 times fewer multiplications for a 3x3 window, and work around
@@ -261,14 +274,8 @@ static bool winograd_pays(const struct lowering *l, const struct node *n)
 enum err lower_conv(struct lowering *l, const struct node *n, struct error *error)
 {
     const dnnl_alg_kind_t direct = dnnl_convolution_direct;
-    const struct engine_shape *k = &node_input(l->graph, n, 1)->shape;
-    int64_t groups = n->params.window.groups;
-    struct engine_shape weights = *k;
-    if (groups > 1) {
-        weights = (struct engine_shape){k->rank + 1, {groups, k->dims[0] / groups}};
-        for (int i = 1; i < k->rank; i++)
-            weights.dims[1 + i] = k->dims[i];
-    }
+    struct engine_shape weights =
+        weights_shape(&node_input(l->graph, n, 1)->shape, n->params.window.groups);
     dnnl_memory_desc_t from;
     dnnl_primitive_desc_t pd = NULL;
     TRY(md_plain(&weights, &from, error));

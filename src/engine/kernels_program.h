@@ -35,6 +35,15 @@ struct step {
     struct tensor *tensors; // [operand_count] shapes for the plain kernel
 };
 
+// Where value `value` of the graph can be seen: what is here after this many steps.
+struct watch {
+    int value;
+    size_t after;
+    struct operand operand;
+    struct quant quant;
+    struct engine_shape shape;
+};
+
 struct program {
     struct pool pool; // what steps point to
     dnnl_engine_t engine;
@@ -46,10 +55,12 @@ struct program {
     size_t weight_bytes, arena_bytes;
     struct operand input, output;
     size_t input_bytes, output_bytes;
+    struct watch *watches; // for graphs that are watched
+    size_t watch_count, watch_cap;
 };
 
 struct weight { // to be packed
-    const float *data;
+    const void *data;
     dnnl_memory_desc_t from, to;
     size_t offset;
 };
@@ -73,6 +84,11 @@ struct lowering {
     int channel_block; // images lie as [N][C/block][…][block]; 0: as oneDNN likes best
 };
 
+// A reorder that, where bytes become floats or floats bytes, does so as q says.
+enum err describe_reorder(dnnl_engine_t engine, const dnnl_memory_desc_t *from,
+                          const dnnl_memory_desc_t *to, struct quant q, dnnl_primitive_desc_t *out,
+                          struct error *error);
+
 // ERR_UNSUPPORTED for what oneDNN does not implement, ERR_NOMEM, else ERR_INTERNAL.
 enum err dnnl_fail(dnnl_status_t status, const char *what, struct error *error);
 #define DNNL_TRY(call)                                                                             \
@@ -88,8 +104,8 @@ enum err md_plain(const struct engine_shape *s, dnnl_memory_desc_t *out, struct 
 // A layout of its own for these dims: the order of axes and the blocks of another, no gaps.
 dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t dims);
 
-// A tensor in the arena or the weights: value v as it lies but without gaps (want NULL), or
-// reordered to *want.
+// A tensor of floats in the arena or the weights: value v as it lies but without gaps (want NULL),
+// or reordered to *want.
 enum err operand_of(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                     struct operand *out, struct error *error);
 enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out,
@@ -98,8 +114,11 @@ enum err operand_plain(struct lowering *l, int v, int arg, struct operand *out,
 // row-major, seen with those.
 enum err operand_as(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
                     struct operand *out, struct error *error);
-// Floats to be packed as md `to`; data must live as long as the graph.
-enum err operand_weight(struct lowering *l, const float *data, const dnnl_memory_desc_t *from,
+// The same as bytes; a value that was computed as floats is rounded.
+enum err operand_bytes(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *want,
+                       struct operand *out, struct error *error);
+// Data (of type from->data_type) to be packed as md `to`; must live as long as the graph.
+enum err operand_weight(struct lowering *l, const void *data, const dnnl_memory_desc_t *from,
                         const dnnl_memory_desc_t *to, int arg, struct operand *out,
                         struct error *error);
 // A new place for value v with this layout.
@@ -112,7 +131,7 @@ bool may_overwrite(const struct lowering *l, const struct operand *x);
 // Emits a step from a descriptor of an operation; takes over pd. Adds the scratchpad.
 enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
               const struct operand *operands, int count, struct error *error);
-// Copies x into a new buffer with layout md.
+// Copies x into a new buffer with layout md, of the same type.
 enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
                    struct operand *out, struct error *error);
 
@@ -127,5 +146,22 @@ enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_des
 enum err view_as(struct lowering *l, struct operand *x, int v, struct error *error);
 // x's layout seen with leading axes of 1 up to `rank`.
 enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, struct error *error);
-bool is_reference(const_dnnl_primitive_desc_t pd); // slow
 enum err md_any(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);
+
+// ---- shared by the lowerings in floats (kernels_ops.c) and in bytes (kernels_int8.c) ----------
+
+// A window in oneDNN's terms: dilation counts the gaps; what ceil_mode adds is padding behind.
+struct window_dims {
+    dnnl_dims_t kernel, stride, dilation, before, after;
+};
+struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
+                               const struct engine_shape *y);
+// A convolution's weights with an axis for the groups, if it has any.
+struct engine_shape weights_shape(const struct engine_shape *k, int64_t groups);
+// Adds an activation (UNARY_NONE: nothing) to what a primitive does to its result.
+dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a);
+bool same_place(const struct operand *a, const struct operand *b);
+bool is_reference(const_dnnl_primitive_desc_t pd); // slow
+
+// n with n->int8 set. ERR_UNSUPPORTED with nothing emitted: it is computed in floats.
+enum err lower_int8(struct lowering *l, const struct node *n, struct error *error);

@@ -1,5 +1,5 @@
 // ONNX: the bytes of a model file become a graph. Foreign bytes: everything is checked, memory is
-// bounded. Pure: no I/O; data that lies in other files is refused.
+// bounded. onnx.c is pure: no I/O; data that lies in other files is refused.
 #pragma once
 
 #include "base/buf.h"
@@ -10,3 +10,6 @@
 // constants. Errors: ERR_FORMAT, ERR_UNSUPPORTED, ERR_LIMIT, ERR_NOMEM.
 enum err onnx_read(struct span bytes, size_t limit_bytes, struct graph **out,
                    struct error *error) MUST_CHECK;
+
+// The same from a file, with shapes and operators (graph_infer), in onnx_file.c. Errors name it.
+enum err onnx_read_file(const char *path, struct graph **out, struct error *error) MUST_CHECK;

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "engine/package_json.h"
+#include "engine/quantization.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,6 +30,7 @@ void package_free(struct package *p)
     free(p->description);
     free(p->folder);
     free(p->model_path);
+    free(p->int8_path);
     free(p->labels);
     free(p->groups);
     free(p);
@@ -118,12 +120,31 @@ static enum err folder_read(struct package *p, struct package_files *files, stru
     free(path);
     TRY(err);
     p->model_path = join(p->folder, files->model);
+    if (files->int8)
+        p->int8_path = join(p->folder, PACKAGE_INT8_FILE);
     if (files->labels != NULL) {
         path = join(p->folder, files->labels);
         err = labels_read(path, p, error);
         free(path);
     }
     return err;
+}
+
+enum err package_quantization(const struct package *p, struct quantization *out,
+                              struct error *error)
+{
+    AUTO_BUF struct buf text = {0};
+    *out = (struct quantization){0};
+    TRY(file_read(p->int8_path, PACKAGE_FILE_BYTES_MAX, &text, error));
+    enum err err = quantization_parse(buf_view(&text), out, error);
+    if (err != OK)
+        return fail_context(error, err, "%s", p->int8_path);
+    if (strcmp(out->model_sha256, p->sha256) == 0)
+        return OK;
+    quantization_release(out);
+    return fail(error, ERR_FORMAT, 0,
+                "%s was made for another model file than %s: quantize the model again",
+                p->int8_path, p->model_path);
 }
 
 enum { NAMES_MAX = 50 }; // packages that an error message looks at
@@ -285,7 +306,7 @@ void package_search_path(const char *smelt_models, struct buf *out)
 
 // ---- package and network ----------------------------------------------------------------------
 
-static void shape_text(const struct engine_shape *s, struct buf *out)
+static void shape_print(const struct engine_shape *s, struct buf *out)
 {
     buf_add_char(out, '[');
     for (int i = 0; i < s->rank; i++)
@@ -296,7 +317,7 @@ static void shape_text(const struct engine_shape *s, struct buf *out)
 static enum err fit_input(struct preprocess *p, const struct engine_shape *s, struct error *error)
 {
     AUTO_BUF struct buf text = {0};
-    shape_text(s, &text);
+    shape_print(s, &text);
     bool nchw = s->rank == 4 && s->dims[0] == 1 && s->dims[1] == 3;
     bool nhwc = s->rank == 4 && s->dims[0] == 1 && s->dims[3] == 3;
     if (!nchw && !nhwc)

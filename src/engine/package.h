@@ -16,6 +16,7 @@ struct package {
     char *version, *description;  // free text, "" where the package has none
     char *folder;                 // where it was found
     char *model_path;             // the ONNX file
+    char *int8_path;              // how to compute in int8; NULL: in fp32
     char sha256[65];              // of the model file: names the model in results
     struct preprocess preprocess; // width 0: the package does not say; package_fit sets it
     char **labels;                // [label_count]; "class 17" where the package has none
@@ -44,6 +45,12 @@ void package_free(struct package *p);
 // input shape, number of labels, a group's index.
 enum err package_fit(struct package *p, const struct engine_shape *input, size_t class_count,
                      struct error *error) MUST_CHECK;
+
+// Reads p->int8_path, which must be there. ERR_FORMAT: what is wrong, or that it was made for
+// another model file.
+struct quantization;
+enum err package_quantization(const struct package *p, struct quantization *out,
+                              struct error *error) MUST_CHECK;
 
 // The search path: the value of $SMELT_MODELS where given (not NULL, not ""), else models, the
 // folders of an installed smelt, and those beside this program.

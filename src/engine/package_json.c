@@ -301,16 +301,20 @@ static bool is_plain_name(const char *name)
 static enum err parse_top(json_t *object, struct package *p, struct package_files *files,
                           struct error *error)
 {
-    static const char *const known[] = {
-        "name",   "version", "description",     "file", "labels", "input",
-        "output", "groups",  "group_threshold", NULL};
+    static const char *const known[] = {"name",   "version",         "description", "file",
+                                        "labels", "precision",       "input",       "output",
+                                        "groups", "group_threshold", NULL};
+    static const char *const precisions[] = {"fp32", "int8", NULL};
     struct fields f;
+    int precision = 0;
     TRY(fields_open(&f, object, "", known, error));
     TRY(get_text(&f, "name", 100, &p->name));
     TRY(get_text(&f, "version", 100, &p->version));
     TRY(get_text(&f, "description", 10000, &p->description));
     TRY(get_text(&f, "file", 200, &files->model));
     TRY(get_text(&f, "labels", 200, &files->labels));
+    TRY(get_choice(&f, "precision", precisions, &precision));
+    files->int8 = precision == 1;
     if (!is_plain_name(p->name))
         return fail(error, ERR_FORMAT, 0,
                     "field 'name' must be there and of letters, digits and . _ - (\"%.100s\")",

@@ -7,7 +7,9 @@
 struct package_files {
     char *model;  // never NULL after success
     char *labels; // NULL: none
+    bool int8;    // the network is to compute as PACKAGE_INT8_FILE says
 };
+#define PACKAGE_INT8_FILE "int8.json"
 
 // What a package is without a smelt.json. Aborts when memory is out, never fails.
 struct package *package_new(void);

@@ -20,6 +20,16 @@ static int same_as(struct walk *w, int v)
     return v;
 }
 
+// v has taken in what n does to it: it is now what the file calls n's result. What the file calls v
+// is computed no more.
+static void rename_to(struct walk *w, const struct node *n, int v)
+{
+    struct value *now = &w->g->values[v], *gone = &w->g->values[n->outputs[0]];
+    const char *name = now->name;
+    now->name = gone->name;
+    gone->name = name;
+}
+
 // Readers of n's result read value v from now on; n is gone.
 static void replace_by(struct walk *w, struct node *n, int v)
 {
@@ -295,6 +305,7 @@ static bool fold_affine(struct walk *w, struct node *n)
     if (!read_affine(w, n, &x, scale, scale + channels, channels, axis) ||
         !scale_into(w, p, scale, scale + channels, channels))
         return false;
+    rename_to(w, n, n->inputs[x]);
     replace_by(w, n, n->inputs[x]);
     return true;
 }
@@ -349,6 +360,7 @@ static bool fold_activation(struct walk *w, struct node *n)
         if (takers[i] == OP_BATCH_NORM && n->params.unary.kind != UNARY_RELU)
             continue; // oneDNN's takes no other
         p->activation = n->params.unary;
+        rename_to(w, n, x);
         replace_by(w, n, x);
         return true;
     }

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "engine/quantization.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -100,6 +101,20 @@ static enum err output_guess(struct predictor *p, struct error *error)
     return err;
 }
 
+static enum err load(struct predictor *p, struct error *error)
+{
+    const struct package *package = p->package;
+    struct quantization q = {0};
+    struct engine_options options = {0};
+    if (package->int8_path != NULL) {
+        TRY(package_quantization(package, &q, error));
+        options.int8 = &q;
+    }
+    enum err err = engine_load_with(package->model_path, &options, &p->engine, error);
+    quantization_release(&q);
+    return err;
+}
+
 enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
                         struct error *error)
 {
@@ -107,7 +122,7 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
     CHECK(p != NULL);
     enum err err = package_open(name_or_path, search_path, &p->package, error);
     if (err == OK)
-        err = engine_load(p->package->model_path, &p->engine, error);
+        err = load(p, error);
     if (err == OK) {
         err = package_fit(p->package, engine_input_shape(p->engine),
                           engine_output_floats(p->engine), error);

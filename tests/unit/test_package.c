@@ -1,5 +1,6 @@
 #include "base/file.h"
 #include "engine/package_json.h"
+#include "engine/quantization.h"
 
 #include "suite.h"
 
@@ -170,10 +171,44 @@ START_TEST(each_wrong_field_is_named)
     expect_json("[0,\"2-3\"]", "[-1]", "group 'dog': entry 1 must be");
     expect_json("[0,\"2-3\"]", "[2.5]", "group 'dog': entry 1 must be");
     expect_json("[0,\"2-3\"]", "[]", "group 'dog' must be a list");
+    expect_json("\"version\":\"1\"", "\"precision\":\"int4\"",
+                "'precision' must be one of \"fp32\", \"int8\", not 'int4'");
+    expect_json("\"version\":\"1\"", "\"precision\":8", "'precision' must be one of");
     expect_json("0.25", "1.5", "'group_threshold' must be a number from 0 to 1");
     expect_json("\"version\":\"1\"", "\"name\":\"1\"", "no valid JSON, line 1");
     expect_json("{\"width\"", "[\"width\"", "no valid JSON, line 1");
     expect_json("{\"kind\":\"logits\",\"top_k\":3}", "5", "must be an object");
+}
+END_TEST
+
+START_TEST(a_package_in_int8_names_its_scales)
+{
+    static const char json[] = "{\"name\":\"demo\",\"file\":\"model.onnx\",\"precision\":\"int8\"}";
+    struct package *p;
+    struct quantization q;
+    struct error error = {0};
+    AUTO_BUF struct buf scales = {0};
+    make_demo(json, "a\n");
+    ck_assert_msg(package_open("demo", folder, &p, &error) == OK, "%s", error.msg);
+    ck_assert(p->int8_path != NULL && strstr(p->int8_path, "demo/int8.json") != NULL);
+    ck_assert_int_eq(package_quantization(p, &q, &error), ERR_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(error.msg, "int8.json"));
+    for (int good = 0; good < 2; good++) {
+        buf_clear(&scales);
+        buf_printf(&scales,
+                   "{\"format\":1,\"model_sha256\":\"%.63s%c\",\"tensors\":{},\"layers\":[]}",
+                   p->sha256,
+                   good != 0              ? p->sha256[63]
+                   : p->sha256[63] == '0' ? '1'
+                                          : '0');
+        put("demo/int8.json", scales.data);
+        enum err err = package_quantization(p, &q, &error);
+        ck_assert_int_eq(err, good != 0 ? OK : ERR_FORMAT);
+        ck_assert(good != 0 || strstr(error.msg, "another model file") != NULL);
+        quantization_release(&q);
+    }
+    package_free(p);
+    remove_folder();
 }
 END_TEST
 
@@ -283,7 +318,8 @@ START_TEST(search_path_is_the_environments_or_the_known_folders)
 END_TEST
 
 SUITE_MAIN("package", every_field_is_read, defaults_are_those_of_the_documentation,
-           each_wrong_field_is_named, a_package_that_is_not_there_is_told_with_those_that_are,
+           each_wrong_field_is_named, a_package_in_int8_names_its_scales,
+           a_package_that_is_not_there_is_told_with_those_that_are,
            bad_labels_and_a_missing_model_are_named, package_and_network_must_agree,
            a_bare_onnx_file_is_a_package_with_defaults,
            search_path_is_the_environments_or_the_known_folders)

@@ -1,0 +1,19 @@
+#include "base/file.h"
+#include "base/limits.h"
+#include "engine/onnx.h"
+
+enum err onnx_read_file(const char *path, struct graph **out, struct error *error)
+{
+    AUTO_BUF struct buf bytes = {0};
+    TRY(file_read(path, MODEL_FILE_BYTES_MAX, &bytes, error));
+    enum err err = onnx_read(buf_view(&bytes), 2 * bytes.len + MODEL_LOAD_EXTRA_BYTES, out, error);
+    buf_release(&bytes); // now: what comes next needs room
+    if (err == OK) {
+        err = graph_infer(*out, error);
+        if (err != OK) {
+            graph_free(*out);
+            *out = NULL;
+        }
+    }
+    return err == OK ? OK : fail_context(error, err, "model '%.150s'", path);
+}
