@@ -252,9 +252,6 @@ enum err graph_infer(struct graph *g, struct error *error) MUST_CHECK;
 // Multiplications and additions of a Conv, Gemm or MatMul; 0 for others.
 double graph_node_flop(const struct graph *g, const struct node *n);
 
-// Floating-point operations of a Conv, Gemm or MatMul, else 0.
-double graph_node_flop(const struct graph *g, const struct node *n);
-
 // Number of elements; -1 when it is over MODEL_ELEMENTS_MAX or a dimension is negative.
 int64_t shape_count(const struct engine_shape *s);
 bool shape_equal(const struct engine_shape *a, const struct engine_shape *b);

@@ -77,8 +77,7 @@ dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a)
     if (a->kind == UNARY_NONE)
         return dnnl_success;
     activation_numbers(a, &alpha, &beta);
-    dnnl_status_t status =
-        dnnl_post_ops_append_eltwise(ops, 1, activation_kind(a), alpha, beta);
+    dnnl_status_t status = dnnl_post_ops_append_eltwise(ops, 1, activation_kind(a), alpha, beta);
     if (status == dnnl_success && a->kind == UNARY_HARD_SIGMOID)
         status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1);
     return status;
