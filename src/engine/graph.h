@@ -126,8 +126,8 @@ enum binary {
 enum reduce { REDUCE_MEAN, REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_L1, REDUCE_L2 };
 
 enum resize_mode { RESIZE_NEAREST, RESIZE_LINEAR, RESIZE_CUBIC };
-enum resize_place { // which place x of the input an output position o looks at; s: the scale
-    PLACE_HALF_PIXEL,         // (o + 0.5) / s - 0.5
+enum resize_place {   // which place x of the input an output position o looks at; s: the scale
+    PLACE_HALF_PIXEL, // (o + 0.5) / s - 0.5
     PLACE_HALF_PIXEL_PYTORCH, // the same, but 0 where the output has one element
     PLACE_ALIGN_CORNERS,      // o (in - 1) / (out - 1)
     PLACE_ASYMMETRIC,         // o / s

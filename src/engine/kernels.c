@@ -195,7 +195,7 @@ static enum err emit_reorder(struct lowering *l, const struct operand *x,
                              const dnnl_memory_desc_t *md, struct quant q, struct operand *out,
                              struct error *error)
 {
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     TRY(describe_reorder(l->program->engine, &x->md, md, q, &pd, error));
     struct operand both[2] = {*x};
     both[0].arg = DNNL_ARG_FROM;

@@ -104,7 +104,7 @@ static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, str
 }
 
 enum err describe(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
-                         dnnl_primitive_desc_t *out, struct error *error)
+                  dnnl_primitive_desc_t *out, struct error *error)
 {
     dnnl_primitive_attr_t attr;
     TRY(attributes(n, &attr, error));
@@ -255,9 +255,9 @@ struct engine_shape weights_shape(const struct engine_shape *k, int64_t groups)
     return s;
 }
 
-// Winograd's algorithm needs 2.25 or 4 times fewer multiplications for a 3x3 window, and work around
-// them for each channel: measured 1.3 to 2.9 times faster from this many channels on, slower below.
-// The choice may not be measured when loading: results would differ between processes.
+// Winograd's algorithm needs 2.25 or 4 times fewer multiplications for a 3x3 window, and work
+// around them for each channel: measured 1.3 to 2.9 times faster from this many channels on, slower
+// below. The choice may not be measured when loading: results would differ between processes.
 static bool winograd_pays(const struct lowering *l, const struct node *n)
 {
     enum { CHANNELS_MIN = 64 * 64 }; // inputs times outputs
@@ -348,7 +348,7 @@ enum err view_as(struct lowering *l, struct operand *x, int v, struct error *err
 }
 
 enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
-                            const struct operand *src, bool in_place, struct error *error)
+                     const struct operand *src, bool in_place, struct error *error)
 {
     dnnl_primitive_desc_t pd;
     struct operand x[2] = {*src};
@@ -498,8 +498,7 @@ enum err lower_unary(struct lowering *l, const struct node *n, struct error *err
     return emit_simple(l, n, &desc, &src, true, error);
 }
 
-enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out,
-                          struct error *error)
+enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, struct error *error)
 {
     dnnl_dims_t dims;
     int missing = rank - x->md.ndims;
@@ -523,7 +522,8 @@ static enum err operand_broadcast(struct lowering *l, int v, const struct operan
     for (int i = 0; i < s.rank; i++)
         s.dims[i] = dims[i] = i < missing ? 1 : value->t.shape.dims[i - missing];
     for (int i = 0; i < blocks->inner_nblks; i++)
-        same_blocks = same_blocks && dims[blocks->inner_idxs[i]] == x->md.dims[blocks->inner_idxs[i]];
+        same_blocks =
+            same_blocks && dims[blocks->inner_idxs[i]] == x->md.dims[blocks->inner_idxs[i]];
     TRY(md_plain(&s, &plain, error));
     md = same_blocks ? md_like(&x->md, dims) : plain;
     if (value->t.data != NULL)
@@ -631,10 +631,9 @@ enum err lower_softmax(struct lowering *l, const struct node *n, struct error *e
     TRY(operand_plain(l, n->inputs[0], DNNL_ARG_SRC, &src, error));
     DNNL_TRY(dnnl_memory_desc_init_by_tag(&md, 3, dims, dnnl_f32, dnnl_abc));
     src.md = md;
-    DNNL_TRY(dnnl_softmax_v2_forward_desc_init(&desc, dnnl_forward_inference,
-                                               n->op->name[0] == 'L' ? dnnl_softmax_log
-                                                                     : dnnl_softmax_accurate,
-                                               &md, &md, 1));
+    DNNL_TRY(dnnl_softmax_v2_forward_desc_init(
+        &desc, dnnl_forward_inference,
+        n->op->name[0] == 'L' ? dnnl_softmax_log : dnnl_softmax_accurate, &md, &md, 1));
     TRY(emit_simple(l, n, &desc, &src, true, error));
     TRY(operand_of(l, n->outputs[0], 0, NULL, &result, error));
     return view_as(l, &result, n->outputs[0], error);

@@ -152,12 +152,17 @@ static void spare_start(struct journal *j)
     journal_committer_submit(j, job);
 }
 
+// Starts the removal of one segment. False: there is none now; check_dead stays set if one only
+// waits for a commit.
 static bool removal_start(struct journal *j)
 {
+    bool waiting = false;
     for (uint32_t i = 0; i < j->order_len; i++) {
         struct segment *s = &j->segments[j->order[i]];
-        if (!removable(j, s))
+        if (!removable(j, s)) {
+            waiting = waiting || (s->full && s->live == 0 && s->dead_at > j->durable_sequence);
             continue;
+        }
         struct job *job = &j->change_job;
         s->removing = true;
         job->kind = JOB_REMOVE;
@@ -167,6 +172,7 @@ static bool removal_start(struct journal *j)
         journal_committer_submit(j, job);
         return true;
     }
+    j->check_dead = waiting;
     return false;
 }
 
@@ -174,12 +180,10 @@ static bool removal_start(struct journal *j)
 static void maintain(struct journal *j)
 {
     while (!j->failed && !j->change_job.queued) {
-        if (!j->full && j->spare_count < spares_wanted(j) && j->order_len < SEGMENTS_MAX) {
+        if (!j->full && j->spare_count < spares_wanted(j) && j->order_len < SEGMENTS_MAX)
             spare_start(j);
-        } else if (!j->check_dead || !removal_start(j)) {
-            j->check_dead = false;
+        else if (!j->check_dead || !removal_start(j))
             return;
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 // What the role says of itself: /livez, /readyz, /metrics. Unsigned.
 #include "sqs/session.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void on_sync(void *ctx, int64_t us)
@@ -11,27 +12,13 @@ static void on_sync(void *ctx, int64_t us)
 
 void role_metrics_init(struct role *role)
 {
-    static const char *const labels[ACTION_COUNT] = {
-        [ACTION_CHANGE_VISIBILITY] = "action=\"ChangeMessageVisibility\"",
-        [ACTION_CHANGE_VISIBILITY_BATCH] = "action=\"ChangeMessageVisibilityBatch\"",
-        [ACTION_CREATE_QUEUE] = "action=\"CreateQueue\"",
-        [ACTION_DELETE_MESSAGE] = "action=\"DeleteMessage\"",
-        [ACTION_DELETE_MESSAGE_BATCH] = "action=\"DeleteMessageBatch\"",
-        [ACTION_DELETE_QUEUE] = "action=\"DeleteQueue\"",
-        [ACTION_GET_ATTRIBUTES] = "action=\"GetQueueAttributes\"",
-        [ACTION_GET_URL] = "action=\"GetQueueUrl\"",
-        [ACTION_LIST_QUEUES] = "action=\"ListQueues\"",
-        [ACTION_PURGE] = "action=\"PurgeQueue\"",
-        [ACTION_RECEIVE] = "action=\"ReceiveMessage\"",
-        [ACTION_SEND] = "action=\"SendMessage\"",
-        [ACTION_SEND_BATCH] = "action=\"SendMessageBatch\"",
-        [ACTION_SET_ATTRIBUTES] = "action=\"SetQueueAttributes\"",
-    };
     struct role_metrics *m = &role->metrics;
-    for (int i = 0; i < ACTION_COUNT; i++)
-        m->requests[i] = metrics_counter(&m->all, "smelt_sqs_requests_total",
-                                         labels[i] != NULL ? labels[i] : "action=\"other\"",
+    for (int i = ACTION_NONE + 1; i < ACTION_COUNT; i++) {
+        snprintf(m->labels[i], sizeof m->labels[i], "action=\"%s\"",
+                 action_name((enum sqs_action)i));
+        m->requests[i] = metrics_counter(&m->all, "smelt_sqs_requests_total", m->labels[i],
                                          "Requests by action");
+    }
     m->faults = metrics_counter(&m->all, "smelt_sqs_faults_total", "", "Requests refused");
     m->empty_receives = metrics_counter(&m->all, "smelt_sqs_empty_waits_total", "",
                                         "Long polls that ended without a message");

@@ -18,6 +18,7 @@ struct session_list {
 struct role_metrics {
     struct metrics all;
     struct metric *requests[ACTION_COUNT];
+    char labels[ACTION_COUNT][48];
     struct metric *faults, *empty_receives, *request_seconds, *sync_seconds;
 };
 

@@ -196,3 +196,35 @@ def test_dead_letter_queue(site, sqs):
     message = c.receive_message(QueueUrl=dead, AttributeNames=["All"])["Messages"][0]
     assert message["Attributes"]["ApproximateReceiveCount"] == "3"
     assert message["Attributes"]["DeadLetterQueueSourceArn"].endswith(":jobs")
+
+
+def test_fifo_queue(site, sqs):
+    c = site.client("sqs", sqs.url)
+    url = c.create_queue(QueueName="jobs.fifo", Attributes={
+        "FifoQueue": "true", "ContentBasedDeduplication": "true"})["QueueUrl"]
+    first = c.send_message(QueueUrl=url, MessageBody="a", MessageGroupId="g1")
+    again = c.send_message(QueueUrl=url, MessageBody="a", MessageGroupId="g1")
+    assert first["MessageId"] == again["MessageId"]
+    for body in "bcd":
+        sent = c.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="g1")
+        assert sent["SequenceNumber"] > first["SequenceNumber"]
+    got = c.receive_message(QueueUrl=url, MaxNumberOfMessages=2, AttributeNames=["All"])["Messages"]
+    assert [m["Body"] for m in got] == ["a", "b"]
+    assert got[0]["Attributes"]["SequenceNumber"] == first["SequenceNumber"]
+    assert "Messages" not in c.receive_message(QueueUrl=url)
+    sqs.kill()
+    sqs = site.role("sqs", port=sqs.port)
+    assert c.send_message(QueueUrl=url, MessageBody="a",
+                          MessageGroupId="g1")["MessageId"] == first["MessageId"]
+    c.delete_message_batch(QueueUrl=url, Entries=[
+        {"Id": str(i), "ReceiptHandle": m["ReceiptHandle"]} for i, m in enumerate(got)])
+    got = c.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert [m["Body"] for m in got] == ["c", "d"]
+
+
+def test_metrics_have_no_series_twice(site, sqs):
+    site.client("sqs", sqs.url).create_queue(QueueName="jobs")
+    text = smelt.http("GET", sqs.url + "/metrics")[2].decode()
+    names = [line.rsplit(" ", 1)[0] for line in text.splitlines() if line and line[0] != "#"]
+    assert len(names) == len(set(names))
+    assert 'ApproximateNumberOfMessagesVisible{queue="jobs"}' in names

@@ -160,6 +160,61 @@ START_TEST(torn_tail_is_cut)
 }
 END_TEST
 
+// The rest of a torn commit must not be taken for records that follow later ones.
+START_TEST(cut_tail_never_comes_back)
+{
+    fake_disk_init(&disk);
+    struct journal *j = must_open();
+    append(j, "kept");
+    journal_flush(j);
+    append(j, "torn....");
+    append(j, "stale 1.");
+    append(j, "stale 2.");
+    journal_flush(j);
+    journal_close(j);
+    struct fake_file *f = file_of("00000001.seg");
+    f->data[SEGMENT_HEADER_BYTES + record_bytes(4) + 30] ^=
+        1; // in the first record of the last commit
+    j = must_open();
+    ck_assert_uint_eq(seen.count, 1);
+    struct journal_stats stats;
+    journal_stats(j, &stats);
+    ck_assert_uint_gt(stats.cut_bytes, 0);
+    append(j, "anew...."); // ends where the stale one with the next number begins
+    journal_flush(j);
+    journal_close(j);
+    j = must_open();
+    ck_assert_uint_eq(seen.count, 2);
+    ck_assert_str_eq(seen.texts[1], "anew....");
+    journal_close(j);
+    fake_disk_release(&disk);
+}
+END_TEST
+
+START_TEST(segment_stays_until_what_killed_it_is_durable)
+{
+    fake_disk_init(&disk);
+    struct journal *j = must_open();
+    struct journal_stats before, after;
+    struct journal_place place = append(j, "the only one that matters");
+    journal_count(j, place.segment, 1, place.bytes);
+    while (append(j, "filler filler filler filler").segment == place.segment)
+        journal_flush(j);
+    journal_flush(j);
+    journal_stats(j, &before);
+    append(j, "it is gone");
+    journal_count(j, place.segment, -1, -(int64_t)place.bytes);
+    journal_retry_space(j); // looks for what can go
+    journal_stats(j, &after);
+    ck_assert_uint_eq(after.segments, before.segments);
+    journal_flush(j);
+    journal_stats(j, &after);
+    ck_assert_uint_eq(after.segments, before.segments - 1);
+    journal_close(j);
+    fake_disk_release(&disk);
+}
+END_TEST
+
 // Every bit of what was synced, but for the last commit and the gaps: it must be refused, and
 // nothing changed.
 START_TEST(any_flipped_bit_is_found)
@@ -377,8 +432,10 @@ START_TEST(full_disk_refuses_new_records_only)
 END_TEST
 
 SUITE_MAIN("journal", records_come_back_in_order, what_was_not_flushed_is_not_promised,
-           sequences_go_on_after_everything_was_removed, torn_tail_is_cut, any_flipped_bit_is_found,
-           missing_segment_is_found, swapped_segments_are_found, cut_segment_is_found,
-           lost_end_of_an_older_segment_is_found, segment_of_another_store_is_found,
-           lost_manifest_is_found, damaged_manifest_slot_does_not_lose_a_segment,
-           newer_version_is_refused, failed_sync_ends_it, full_disk_refuses_new_records_only)
+           sequences_go_on_after_everything_was_removed, torn_tail_is_cut,
+           cut_tail_never_comes_back, segment_stays_until_what_killed_it_is_durable,
+           any_flipped_bit_is_found, missing_segment_is_found, swapped_segments_are_found,
+           cut_segment_is_found, lost_end_of_an_older_segment_is_found,
+           segment_of_another_store_is_found, lost_manifest_is_found,
+           damaged_manifest_slot_does_not_lose_a_segment, newer_version_is_refused,
+           failed_sync_ends_it, full_disk_refuses_new_records_only)
