@@ -234,7 +234,11 @@ static enum err choose(struct work *w, struct quantization *out, struct error *e
     find_ends(w->graph, &ends[0], &ends[1]);
     for (int i = 0; i < 2 && !w->options->quick && ends[0] != ends[1]; i++) {
         w->keep[ends[i]] = true;
-        TRY(attempt(w, what[i], w->keep, clipping, pays, out, &taken, error));
+        enum err err = attempt(w, what[i], w->keep, clipping, pays, out, &taken, error);
+        if (err == ERR_UNSUPPORTED) // then nothing would be left in int8
+            taken = false;
+        else
+            TRY(err);
         w->keep[ends[i]] = taken;
     }
     return OK;

@@ -551,7 +551,29 @@ START_TEST(both_precisions_side_by_side)
 }
 END_TEST
 
+// Where int8 needs the first or the last layer, trying them in fp32 is no failure.
+START_TEST(a_small_network_is_quantized)
+{
+    static const char path[] = "tests/golden/squeeze_excite.onnx";
+    struct quantize_report report;
+    struct quantization q;
+    struct engine *e;
+    struct error error = {0};
+    ck_assert_msg(engine_load(path, &e, &error) == OK, "%s", error.msg);
+    float *x = random_input(engine_input_floats(e), -1, 1);
+    engine_free(e);
+    ck_assert_msg(quantize_model(path, x, 1, &(struct quantize_options){0}, &q, &report, &error) ==
+                      OK,
+                  "%s", error.msg);
+    ck_assert_uint_ge(q.layer_count, 1);
+    ck_assert_double_gt(report.score.cosine, 0.99);
+    quantization_release(&q);
+    quantize_report_release(&report);
+    free(x);
+}
+END_TEST
+
 SUITE_MAIN("int8", convolutions_are_those_of_plain_integers,
            residual_adds_are_those_of_plain_integers, additions_relus_and_pools,
            moves_do_not_change_bytes, the_zero_survives_a_transposition, a_network_is_quantized,
-           both_precisions_side_by_side)
+           a_small_network_is_quantized, both_precisions_side_by_side)
