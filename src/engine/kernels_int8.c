@@ -243,7 +243,7 @@ static enum err conv_int8(struct lowering *l, const struct node *n, struct error
     struct integers x = {.channels = k->dims[0], .inner = shape_count(k) / k->dims[0]};
     dnnl_memory_desc_t src, weights, from, bias, dst;
     dnnl_convolution_desc_t desc;
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     struct engine_shape flat = {1, {x.channels}};
     TRY(choose(l, n, &x, error));
     x.fold_zero = true;
@@ -281,7 +281,7 @@ static enum err gemm_int8(struct lowering *l, const struct node *n, struct error
     struct engine_shape flat = {1, {x.channels}};
     dnnl_memory_desc_t src, weights, from, bias, dst;
     dnnl_inner_product_desc_t desc;
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     TRY(choose(l, n, &x, error));
     TRY(round_weights(l, &x, b->data, transposed, error));
     round_bias(&x, n, floats_of(l, n, 2));
@@ -348,7 +348,7 @@ static enum err max_pool_int8(struct lowering *l, const struct node *n, struct e
     struct operand src;
     dnnl_memory_desc_t dst;
     dnnl_pooling_v2_desc_t desc;
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     if (!same_quant(quant_of(l, n->inputs[0]), quant_of(l, n->outputs[0])))
         return unsupported("its input and result are rounded differently", error);
     TRY(operand_bytes(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
@@ -366,7 +366,7 @@ static enum err unary_int8(struct lowering *l, const struct node *n, struct erro
     const struct quant *in = quant_of(l, n->inputs[0]), *out = quant_of(l, n->outputs[0]);
     struct operand src;
     dnnl_eltwise_desc_t desc;
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     if (in == NULL || out == NULL || !rounding_is(&n->params.unary, out))
         return unsupported("no activation of bytes", error);
     float scale = in->scale / out->scale;
@@ -454,7 +454,7 @@ static enum err concat_int8(struct lowering *l, const struct node *n, struct err
         mds[k] = x[k].md;
     }
     dnnl_primitive_attr_t attr;
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     DNNL_TRY(dnnl_primitive_attr_create(&attr));
     dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     dnnl_status_t status = dnnl_concat_primitive_desc_create(&pd, NULL, count, n->params.axis.begin,
