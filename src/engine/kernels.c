@@ -258,13 +258,14 @@ dnnl_memory_desc_t md_like(const dnnl_memory_desc_t *other, const dnnl_dims_t di
     dnnl_memory_desc_t md = *other;
     dnnl_blocking_desc_t *b = &md.format_desc.blocking;
     int order[DNNL_MAX_NDIMS] = {0};
-    int64_t step = 1, block[DNNL_MAX_NDIMS] = {0};
+    int64_t step = 1, block[DNNL_MAX_NDIMS];
+    for (int i = 0; i < DNNL_MAX_NDIMS; i++)
+        block[i] = 1;
     for (int i = 0; i < md.ndims; i++) {
         int k = i; // by stride, the smallest first; of equal ones the last axis
         for (; k > 0 && b->strides[order[k - 1]] >= b->strides[i]; k--)
             order[k] = order[k - 1];
         order[k] = i;
-        block[i] = 1;
     }
     for (int i = 0; i < b->inner_nblks; i++) {
         block[b->inner_idxs[i]] *= b->inner_blks[i];

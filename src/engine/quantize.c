@@ -264,7 +264,7 @@ static enum err quantize(struct work *w, struct quantization *out, struct error 
     TRY(onnx_read_file(w->path, &w->graph, error));
     TRY(passes_run(w->graph, error));
     graph_drop_softmax(w->graph);
-    w->histograms = calloc((size_t)w->graph->value_count, sizeof *w->histograms);
+    w->histograms = calloc((size_t)w->graph->value_count, sizeof(struct histogram *));
     w->keep = calloc((size_t)w->graph->node_count + 1, sizeof *w->keep);
     if (w->histograms == NULL || w->keep == NULL)
         return no_memory(error);

@@ -14,9 +14,9 @@ struct sums {
 };
 
 struct comparison {
-    const bool *wanted; // [value_count]
-    float **fp32;       // [value_count] of the picture
-    struct sums *sums;  // [value_count]
+    bool *wanted;      // [value_count]
+    float **fp32;      // [value_count] of the picture
+    struct sums *sums; // [value_count]
 };
 
 void quantize_report_release(struct quantize_report *r)
@@ -155,33 +155,43 @@ static bool shown(const struct node *n, const struct quantization *q, const stru
                         has_layer(q, g->values[n->outputs[0]].name));
 }
 
+static enum err describe_all(const char *path, const struct graph *g,
+                             struct histogram *const *histograms, const struct quantization *q,
+                             const float *inputs, size_t count, struct comparison *c,
+                             struct quantize_report *report, struct error *error)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (shown(&g->nodes[i], q, g))
+            c->wanted[g->nodes[i].outputs[0]] = true;
+    TRY(run_both(path, q, inputs, count, c, error));
+    for (int i = 0; i < g->node_count; i++) {
+        const struct node *n = &g->nodes[i];
+        if (shown(n, q, g))
+            describe(g, n, histograms[n->outputs[0]], q, &c->sums[n->outputs[0]],
+                     &report->layers[report->layer_count++]);
+    }
+    return OK;
+}
+
 enum err quantize_describe(const char *onnx_path, const struct graph *g,
                            struct histogram *const *histograms, const struct quantization *q,
                            const float *inputs, size_t count, struct quantize_report *report,
                            struct error *error)
 {
     size_t values = (size_t)g->value_count;
-    bool *wanted = calloc(values, sizeof *wanted);
-    struct comparison c = {wanted, calloc(values, sizeof *c.fp32), calloc(values, sizeof *c.sums)};
+    struct comparison c = {.wanted = calloc(values, sizeof *c.wanted),
+                           .fp32 = calloc(values, sizeof(float *)),
+                           .sums = calloc(values, sizeof *c.sums)};
     report->layers = calloc((size_t)g->node_count + 1, sizeof *report->layers);
-    enum err err = OK;
-    if (wanted == NULL || c.fp32 == NULL || c.sums == NULL || report->layers == NULL)
-        err = fail(error, ERR_NOMEM, 0, "no memory to compare the layers");
-    for (int i = 0; i < g->node_count && err == OK; i++)
-        if (shown(&g->nodes[i], q, g))
-            wanted[g->nodes[i].outputs[0]] = true;
-    if (err == OK)
-        err = run_both(onnx_path, q, inputs, count, &c, error);
-    for (int i = 0; i < g->node_count && err == OK; i++) {
-        const struct node *n = &g->nodes[i];
-        if (shown(n, q, g))
-            describe(g, n, histograms[n->outputs[0]], q, &c.sums[n->outputs[0]],
-                     &report->layers[report->layer_count++]);
-    }
+    enum err err = ERR_NOMEM;
+    if (c.wanted != NULL && c.fp32 != NULL && c.sums != NULL && report->layers != NULL)
+        err = describe_all(onnx_path, g, histograms, q, inputs, count, &c, report, error);
+    else
+        fail(error, ERR_NOMEM, 0, "no memory to compare the layers");
     for (size_t v = 0; v < values && c.fp32 != NULL; v++)
         free(c.fp32[v]);
+    free(c.wanted);
     free(c.fp32);
     free(c.sums);
-    free(wanted);
     return err;
 }

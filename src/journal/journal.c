@@ -267,7 +267,7 @@ static enum err room_for(struct journal *j, enum journal_class class, uint32_t b
         return OK;
     if (j->full || j->order_len == SEGMENTS_MAX)
         return fail(error, ERR_FULL, 0,
-                    "no space for the journal in '%s' (%s): free some disk space", j->dir,
+                    "no space for what is new in '%s': %s", j->dir,
                     j->full ? j->why.msg : "it has its largest number of segments");
     return fail(error, ERR_BUSY, 0, "the journal is making space, try again");
 }

@@ -19,10 +19,21 @@ static enum err take_pair(struct span *rest, struct span *name, struct span *val
     return take_span(rest, value, value_bytes, error);
 }
 
+// A time that this program may have written: so that nothing computed from it overflows.
+static enum err check_time(int64_t ms, struct error *error)
+{
+    const int64_t max_ms = (int64_t)1 << 50; // year 37,000
+    return ms >= 0 && ms < max_ms
+               ? OK
+               : fail(error, ERR_CORRUPT, 0, "the record holds time %lld", (long long)ms);
+}
+
 // The queue with this id; one that is not known yet is told about by a later record (compaction
 // moves them).
 static enum err queue_meet(struct queues *qs, uint64_t id, struct queue **out, struct error *error)
 {
+    if (id == 0)
+        return fail(error, ERR_CORRUPT, 0, "the record speaks of a queue with number 0");
     *out = queue_by_id(qs, id);
     if (*out == NULL)
         *out = queue_add(qs, id);
@@ -109,6 +120,9 @@ static enum err apply_state(struct queues *qs, int32_t slot, const struct stored
 {
     struct queue *q, *source = NULL;
     struct message *m = message_at(qs, slot);
+    TRY(check_time(s->entered_ms, error));
+    TRY(check_time(s->visible_ms, error));
+    TRY(check_time(s->first_received_ms, error));
     TRY(queue_meet(qs, s->queue, &q, error));
     if (s->source_queue != 0)
         TRY(queue_meet(qs, s->source_queue, &source, error));
@@ -156,6 +170,7 @@ static enum err replay_dedup_record(struct queues *qs, const struct journal_reco
     struct span rest = record->payload;
     struct queue *q;
     TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(check_time(fixed.expires_ms, error));
     TRY(queue_meet(qs, fixed.queue, &q, error));
     struct dedup entry = {.id = fixed.id,
                           .expires_ms = fixed.expires_ms,
@@ -175,6 +190,7 @@ static enum err replay_message(struct queues *qs, const struct journal_record *r
     struct span rest = record->payload;
     struct queue *q;
     TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(check_time(fixed.sent_ms, error));
     uint64_t id = fixed.id != 0 ? fixed.id : record->sequence;
     struct span sender, group, dedup;
     TRY(take_span(&rest, &sender, fixed.sender_bytes, error));
@@ -259,6 +275,7 @@ static enum err replay_task(struct queues *qs, const struct journal_record *reco
     struct span rest = record->payload;
     struct queue *q;
     TRY(take(&rest, &fixed, sizeof fixed, error));
+    TRY(check_time(fixed.started_ms, error));
     TRY(queue_meet(qs, fixed.queue, &q, error));
     return q->gone ? OK : task_replay(qs, q, record, error);
 }
@@ -268,6 +285,9 @@ static enum err replay_boot(struct queues *qs, const struct journal_record *reco
 {
     struct span rest = record->payload;
     TRY(take(&rest, &qs->last_boot, sizeof qs->last_boot, error));
+    TRY(check_time(qs->last_boot.store_ms, error));
+    TRY(check_time(qs->last_boot.wall_ms, error));
+    TRY(check_time(qs->last_boot.monotonic_ms, error));
     if (qs->booted)
         journal_count(qs->journal, qs->boot_record.segment, -1, -(int64_t)qs->boot_record.bytes);
     qs->boot_record = record->place;

@@ -412,7 +412,7 @@ START_TEST(full_disk_refuses_new_records_only)
     }
     ck_assert_int_eq(err, ERR_FULL);
     ck_assert_int_gt(count, 20);
-    ck_assert_ptr_nonnull(strstr(error.msg, "free some disk space"));
+    ck_assert_ptr_nonnull(strstr(error.msg, "no space for what is new"));
     // one small record for each that is stored still fits
     struct span small = SPAN("sixteen bytes...");
     for (int i = 0; i < count; i++) {
