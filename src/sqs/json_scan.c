@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-void json_scan_init(struct json_scan *s, struct span text, struct arena *arena, int depth_max)
+void scan_init(struct json_scan *s, struct span text, struct arena *arena, int depth_max)
 {
     *s = (struct json_scan){
         .at = text.data, .end = text.data + text.len, .arena = arena, .depth_max = depth_max};
@@ -30,7 +30,7 @@ static bool take_char(struct json_scan *s, char c)
     return true;
 }
 
-enum json_type json_peek(struct json_scan *s)
+enum json_type scan_peek(struct json_scan *s)
 {
     skip_space(s);
     if (s->at == s->end)
@@ -60,12 +60,12 @@ static bool nest(struct json_scan *s, char open)
     return true;
 }
 
-bool json_object_begin(struct json_scan *s)
+bool scan_object_begin(struct json_scan *s)
 {
     return nest(s, '{');
 }
 
-bool json_array_begin(struct json_scan *s)
+bool scan_array_begin(struct json_scan *s)
 {
     return nest(s, '[');
 }
@@ -85,14 +85,14 @@ static bool next(struct json_scan *s, bool *first, char close)
     return true;
 }
 
-bool json_object_next(struct json_scan *s, bool *first, struct span *key)
+bool scan_object_next(struct json_scan *s, bool *first, struct span *key)
 {
     if (!next(s, first, '}'))
         return false;
-    return json_string(s, key) && (take_char(s, ':') || bad(s));
+    return scan_string(s, key) && (take_char(s, ':') || bad(s));
 }
 
-bool json_array_next(struct json_scan *s, bool *first)
+bool scan_array_next(struct json_scan *s, bool *first)
 {
     return next(s, first, ']');
 }
@@ -182,7 +182,7 @@ static bool unescape(struct json_scan *s, const char *from, const char *end, str
     return true;
 }
 
-bool json_string(struct json_scan *s, struct span *out)
+bool scan_string(struct json_scan *s, struct span *out)
 {
     if (!take_char(s, '"'))
         return bad(s);
@@ -243,12 +243,12 @@ static bool number(struct json_scan *s, struct span *out, bool *whole)
     return true;
 }
 
-bool json_integer(struct json_scan *s, int64_t *out)
+bool scan_integer(struct json_scan *s, int64_t *out)
 {
     struct span text;
     bool whole;
     uint64_t value;
-    if (json_peek(s) != JSON_TYPE_NUMBER || !number(s, &text, &whole) || !whole)
+    if (scan_peek(s) != JSON_TYPE_NUMBER || !number(s, &text, &whole) || !whole)
         return bad(s);
     bool negative = text.data[0] == '-';
     if (negative)
@@ -269,7 +269,7 @@ static bool word(struct json_scan *s, const char *text)
     return true;
 }
 
-bool json_null(struct json_scan *s)
+bool scan_null(struct json_scan *s)
 {
     return word(s, "null");
 }
@@ -279,9 +279,9 @@ static bool skip_scalar(struct json_scan *s)
 {
     struct span text;
     bool whole;
-    switch (json_peek(s)) {
+    switch (scan_peek(s)) {
     case JSON_TYPE_STRING:
-        return json_string(s, &text);
+        return scan_string(s, &text);
     case JSON_TYPE_NUMBER:
         return number(s, &text, &whole);
     case JSON_TYPE_TRUE:
@@ -295,13 +295,13 @@ static bool skip_scalar(struct json_scan *s)
     }
 }
 
-bool json_skip(struct json_scan *s)
+bool scan_skip(struct json_scan *s)
 {
     enum { DEPTH_MAX = 64 };
     bool object[DEPTH_MAX], first[DEPTH_MAX];
     int open = 0;
     for (;;) {
-        enum json_type type = json_peek(s);
+        enum json_type type = scan_peek(s);
         if (type == JSON_TYPE_OBJECT || type == JSON_TYPE_ARRAY) {
             if (open == DEPTH_MAX || !nest(s, type == JSON_TYPE_OBJECT ? '{' : '['))
                 return bad(s);
@@ -312,8 +312,8 @@ bool json_skip(struct json_scan *s)
         }
         // to the next value that is inside something still open
         struct span key;
-        while (open > 0 && !(object[open - 1] ? json_object_next(s, &first[open - 1], &key)
-                                              : json_array_next(s, &first[open - 1])))
+        while (open > 0 && !(object[open - 1] ? scan_object_next(s, &first[open - 1], &key)
+                                              : scan_array_next(s, &first[open - 1])))
             open--;
         if (s->bad)
             return false;
@@ -322,7 +322,7 @@ bool json_skip(struct json_scan *s)
     }
 }
 
-bool json_end(struct json_scan *s)
+bool scan_end(struct json_scan *s)
 {
     skip_space(s);
     return !s->bad && s->at == s->end;

@@ -23,16 +23,16 @@ enum json_type {
     JSON_TYPE_NULL
 };
 
-void json_scan_init(struct json_scan *s, struct span text, struct arena *arena, int depth_max);
-enum json_type json_peek(struct json_scan *s); // of the value that comes next
+void scan_init(struct json_scan *s, struct span text, struct arena *arena, int depth_max);
+enum json_type scan_peek(struct json_scan *s); // of the value that comes next
 // Object: begin, then next until it returns false (the end, or bad); each time the value must be
 // read or skipped.
-bool json_object_begin(struct json_scan *s);
-bool json_object_next(struct json_scan *s, bool *first, struct span *key);
-bool json_array_begin(struct json_scan *s);
-bool json_array_next(struct json_scan *s, bool *first);
-bool json_string(struct json_scan *s, struct span *out); // views the text, or the arena
-bool json_integer(struct json_scan *s, int64_t *out);    // whole numbers within int64
-bool json_null(struct json_scan *s);
-bool json_skip(struct json_scan *s); // a value of any type
-bool json_end(struct json_scan *s);  // nothing but white space is left
+bool scan_object_begin(struct json_scan *s);
+bool scan_object_next(struct json_scan *s, bool *first, struct span *key);
+bool scan_array_begin(struct json_scan *s);
+bool scan_array_next(struct json_scan *s, bool *first);
+bool scan_string(struct json_scan *s, struct span *out); // views the text, or the arena
+bool scan_integer(struct json_scan *s, int64_t *out);    // whole numbers within int64
+bool scan_null(struct json_scan *s);
+bool scan_skip(struct json_scan *s); // a value of any type
+bool scan_end(struct json_scan *s);  // nothing but white space is left

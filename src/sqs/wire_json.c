@@ -24,23 +24,23 @@ static enum sqs_code too_many(struct decoder *d, const char *field)
 
 static enum sqs_code take_text(struct decoder *d, const char *field, struct span *out)
 {
-    return json_peek(&d->s) == JSON_TYPE_STRING && json_string(&d->s, out)
+    return scan_peek(&d->s) == JSON_TYPE_STRING && scan_string(&d->s, out)
                ? SQS_OK
                : wrong(d, field, "a string");
 }
 
 static enum sqs_code take_int(struct decoder *d, const char *field, struct given_int *out)
 {
-    out->given = json_integer(&d->s, &out->value);
+    out->given = scan_integer(&d->s, &out->value);
     return out->given ? SQS_OK : wrong(d, field, "a whole number");
 }
 
 static enum sqs_code take_texts(struct decoder *d, const char *field, struct text_list *list)
 {
     bool first = true;
-    if (!json_array_begin(&d->s))
+    if (!scan_array_begin(&d->s))
         return wrong(d, field, "an array of strings");
-    while (json_array_next(&d->s, &first)) {
+    while (scan_array_next(&d->s, &first)) {
         struct text_item *item = text_item(d->r->arena, list, 0);
         if (item == NULL)
             return too_many(d, field);
@@ -54,9 +54,9 @@ static enum sqs_code take_map(struct decoder *d, const char *field, struct named
 {
     struct span name;
     bool first = true;
-    if (!json_object_begin(&d->s))
+    if (!scan_object_begin(&d->s))
         return wrong(d, field, "an object");
-    while (json_object_next(&d->s, &first, &name)) {
+    while (scan_object_next(&d->s, &first, &name)) {
         struct named_value *item = named_item(d->r->arena, list, 0);
         if (item == NULL)
             return too_many(d, field);
@@ -84,11 +84,11 @@ static enum sqs_code take_attribute(struct decoder *d, struct attribute_in *a)
     struct span key;
     bool first = true;
     enum sqs_code code = SQS_OK;
-    if (!json_object_begin(&d->s))
+    if (!scan_object_begin(&d->s))
         return wrong(d, "MessageAttributes", "an object of objects");
-    while (code == SQS_OK && json_object_next(&d->s, &first, &key)) {
-        if (json_peek(&d->s) == JSON_TYPE_NULL)
-            json_null(&d->s);
+    while (code == SQS_OK && scan_object_next(&d->s, &first, &key)) {
+        if (scan_peek(&d->s) == JSON_TYPE_NULL)
+            scan_null(&d->s);
         else if (span_is(key, "DataType"))
             code = take_text(d, "DataType", &a->type);
         else if (span_is(key, "StringValue"))
@@ -98,7 +98,7 @@ static enum sqs_code take_attribute(struct decoder *d, struct attribute_in *a)
         else {
             a->listed =
                 a->listed || span_is(key, "StringListValues") || span_is(key, "BinaryListValues");
-            json_skip(&d->s);
+            scan_skip(&d->s);
         }
     }
     return d->s.bad ? wrong(d, "MessageAttributes", "an object of objects") : code;
@@ -109,9 +109,9 @@ static enum sqs_code take_attributes(struct decoder *d, const char *field,
 {
     struct span name;
     bool first = true;
-    if (!json_object_begin(&d->s))
+    if (!scan_object_begin(&d->s))
         return wrong(d, field, "an object");
-    while (json_object_next(&d->s, &first, &name)) {
+    while (scan_object_next(&d->s, &first, &name)) {
         struct attribute_in *item = attribute_item(d->r->arena, list, 0);
         if (item == NULL)
             return too_many(d, field);
@@ -127,8 +127,8 @@ static enum sqs_code take_entries(struct decoder *d, struct entry_list *list);
 static enum sqs_code take_field(struct decoder *d, const struct request_field *field, void *base)
 {
     void *at = (char *)base + field->offset;
-    if (json_peek(&d->s) == JSON_TYPE_NULL) // as good as absent
-        return json_null(&d->s) ? SQS_OK : wrong(d, field->json, "a value");
+    if (scan_peek(&d->s) == JSON_TYPE_NULL) // as good as absent
+        return scan_null(&d->s) ? SQS_OK : wrong(d, field->json, "a value");
     switch (field->kind) {
     case FIELD_TEXT:
         return take_text(d, field->json, at);
@@ -157,20 +157,20 @@ static const struct request_field *find(const struct request_field *fields, stru
 static enum sqs_code take_entries(struct decoder *d, struct entry_list *list)
 {
     bool first = true;
-    if (!json_array_begin(&d->s))
+    if (!scan_array_begin(&d->s))
         return wrong(d, "Entries", "an array of objects");
-    while (json_array_next(&d->s, &first)) {
+    while (scan_array_next(&d->s, &first)) {
         struct request_entry *entry = entry_item(d->r->arena, list, 0);
         struct span key;
         bool first_field = true;
         if (entry == NULL)
             return too_many(d, "Entries");
-        if (!json_object_begin(&d->s))
+        if (!scan_object_begin(&d->s))
             return wrong(d, "Entries", "an array of objects");
-        while (json_object_next(&d->s, &first_field, &key)) {
+        while (scan_object_next(&d->s, &first_field, &key)) {
             const struct request_field *field = find(entry_fields, key);
             if (field == NULL)
-                json_skip(&d->s);
+                scan_skip(&d->s);
             else if (take_field(d, field, entry) != SQS_OK)
                 return d->f->code;
         }
@@ -188,10 +188,10 @@ enum sqs_code request_from_json(struct span body, struct sqs_request *r, struct 
         return SQS_OK;
     if (!utf8_valid(body))
         return fault(f, SQS_MALFORMED, "The request's body is not valid UTF-8.");
-    json_scan_init(&d.s, body, r->arena, REQUEST_JSON_DEPTH_MAX);
-    if (!json_object_begin(&d.s))
+    scan_init(&d.s, body, r->arena, REQUEST_JSON_DEPTH_MAX);
+    if (!scan_object_begin(&d.s))
         return fault(f, SQS_MALFORMED, "The request's body must be a JSON object.");
-    while (json_object_next(&d.s, &first, &key)) {
+    while (scan_object_next(&d.s, &first, &key)) {
         const struct request_field *field = find(request_fields, key);
         void *base = r;
         if (field == NULL) {
@@ -199,11 +199,11 @@ enum sqs_code request_from_json(struct span body, struct sqs_request *r, struct 
             base = &r->single;
         }
         if (field == NULL)
-            json_skip(&d.s);
+            scan_skip(&d.s);
         else if (take_field(&d, field, base) != SQS_OK)
             return f->code;
     }
-    if (!json_end(&d.s))
+    if (!scan_end(&d.s))
         return fault(f, SQS_MALFORMED, "The request's body is not valid JSON.");
     return SQS_OK;
 }
