@@ -18,7 +18,7 @@ def build():
         PROGRAM.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             [os.environ.get("CC", "gcc"), "-std=c17", "-D_GNU_SOURCE", "-O2", "-I", ROOT / "src",
-             source, "-o", PROGRAM, *libraries, "-ldnnl", "-lgomp", "-lprotobuf-c", "-lcrypto",
+             source, "-o", PROGRAM, *libraries, "-ldnnl", "-lgomp", "-lprotobuf-c", "-ljansson", "-lcrypto",
              "-lm"], check=True)
     return PROGRAM
 
