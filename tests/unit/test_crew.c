@@ -368,8 +368,14 @@ START_TEST(the_sandbox_denies)
         snprintf(command, sizeof command, "try %s", calls[i]);
         hand(0, command);
         run_for(1);
-        ck_assert_msg(strcmp(b.text[0], "death") == 0, "%s: %s", calls[i], b.text[0]);
-        ck_assert_msg(strstr(b.death[0].sentence, "forbids") != NULL, "%s: %s", calls[i],
+#if defined(__SANITIZE_ADDRESS__)
+        // a sanitizer's build refuses some instead of killing (sandbox.c says which and why)
+        bool refused = strcmp(b.text[0], "{\"got\":-1}") == 0;
+#else
+        bool refused = false;
+#endif
+        ck_assert_msg(refused || strcmp(b.text[0], "death") == 0, "%s: %s", calls[i], b.text[0]);
+        ck_assert_msg(refused || strstr(b.death[0].sentence, "forbids") != NULL, "%s: %s", calls[i],
                       b.death[0].sentence);
         // the parent lives, and so does the next child; an answer also ends the row of deaths
         hand(1, "ok");

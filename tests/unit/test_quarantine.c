@@ -46,7 +46,7 @@ static enum err hangs(void *ctx, struct buf *out, struct error *error)
     return OK;
 }
 
-static enum err opens_a_file(void *ctx, struct buf *out, struct error *error)
+__attribute__((unused)) static enum err opens_a_file(void *ctx, struct buf *out, struct error *error)
 {
     (void)ctx, (void)error;
     int fd = open("/etc/hostname", O_RDONLY | O_CLOEXEC);
@@ -123,7 +123,9 @@ START_TEST(test_what_goes_wrong_costs_only_the_child)
     } cases[] = {
         {crashes, ERR_FORMAT, "crashed ("},
         {hangs, ERR_FORMAT, "took too long"},
+#if !defined(__SANITIZE_ADDRESS__) // whose build refuses files instead (worker/sandbox.c)
         {opens_a_file, ERR_FORMAT, "crashed (Bad system call)"},
+#endif
         {connects, ERR_FORMAT, "crashed (Bad system call)"},
         {gives_much, ERR_LIMIT, "over 1048576 bytes"},
         {lies, ERR_INTERNAL, "gave no result"},
