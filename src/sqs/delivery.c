@@ -244,7 +244,6 @@ static void stored_of(const struct queues *qs, int32_t slot, int64_t now_ms,
 static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms,
                               const struct message_in *in, struct sent *out, struct fault *f)
 {
-    struct error error;
     int delay_s = in->delay_s >= 0 && !q->attributes.fifo ? in->delay_s : q->attributes.delay_s;
     int32_t slot = message_new(qs);
     if (slot == NONE)
@@ -264,9 +263,9 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
                            in->trace,
                            in->attributes,
                            in->body};
-    if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &error) != OK) {
+    if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &qs->error) != OK) {
         message_free(qs, slot);
-        return fault_of(f, &error);
+        return fault_of(f, &qs->error);
     }
     m->id = record.sequence;
     m->at8 = record.place.at8;
@@ -353,7 +352,6 @@ enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uin
 // or no space for the record; then it is received once more.
 static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms)
 {
-    struct error error;
     struct message *m = message_at(qs, slot);
     struct queue *target = queue_find(qs, span_from(q->attributes.dead_letter_queue));
     if (target == NULL || target == q || target->attributes.fifo != q->attributes.fifo)
@@ -362,7 +360,7 @@ static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_
     int64_t entered_ms = target->attributes.fifo ? now_ms : m->entered_ms,
             visible_ms = m->visible_ms;
     m->visible_ms = 0;
-    if (message_move(qs, slot, target, q->slot, entered_ms, &error) != OK) {
+    if (message_move(qs, slot, target, q->slot, entered_ms, &qs->error) != OK) {
         m->visible_ms = visible_ms;
         return false;
     }
@@ -372,10 +370,9 @@ static bool dead_letter(struct queues *qs, struct queue *q, int32_t slot, int64_
 
 bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms)
 {
-    struct error error;
     const struct queue_attributes *a = &q->attributes;
     const struct message *m = message_at(qs, slot);
-    if (message_end_ms(q, m) <= now_ms && message_append_delete(qs, slot, NULL, &error) == OK) {
+    if (message_end_ms(q, m) <= now_ms && message_append_delete(qs, slot, NULL, &qs->error) == OK) {
         qs->stats.expired++;
         return true;
     }
@@ -386,7 +383,6 @@ bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t 
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out)
 {
-    struct error error;
     struct message *m = message_at(qs, slot);
     message_unplace(qs, slot);
     m->receive_count++;
@@ -396,7 +392,7 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
     m->visible_ms = now_ms + (int64_t)visibility_s * 1000;
     // Without space for the record the message is handed out all the same: what a full disk needs
     // is deletes. If the process ends then, this receive is forgotten.
-    (void)!message_append_state(qs, slot, NULL, &error);
+    (void)!message_append_state(qs, slot, NULL, &qs->error);
     *out = (struct received){
         .receipt = {.queue = q->id,
                     .message = m->id,
@@ -446,14 +442,13 @@ static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_
 static size_t repeat_attempt(struct queues *qs, struct attempt *a, int64_t now_ms, int visibility_s,
                              struct received *out)
 {
-    struct error error;
     for (size_t i = 0; i < a->count; i++) {
         int32_t slot = (int32_t)a->got[i].receipt.slot;
         struct message *m = message_at(qs, slot);
         message_unplace(qs, slot);
         m->visible_ms = now_ms + (int64_t)visibility_s * 1000;
         a->visible_ms[i] = m->visible_ms;
-        (void)!message_append_state(qs, slot, NULL, &error);
+        (void)!message_append_state(qs, slot, NULL, &qs->error);
         message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : READY);
         out[i] = a->got[i];
     }
@@ -542,7 +537,6 @@ static enum sqs_code not_a_receipt(struct span handle, struct fault *f)
 enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t now_ms,
                                    struct span handle, uint64_t *wait_for, struct fault *f)
 {
-    struct error error;
     struct receipt r;
     int32_t slot = NONE;
     (void)now_ms;
@@ -562,8 +556,8 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
     }
     if (q->attributes.fifo && message_at(qs, slot)->where != IN_FLIGHT)
         return fault_value(f, handle, "ReceiptHandle", "The receipt handle has expired.");
-    if (message_append_delete(qs, slot, wait_for, &error) != OK)
-        return fault_of(f, &error);
+    if (message_append_delete(qs, slot, wait_for, &qs->error) != OK)
+        return fault_of(f, &qs->error);
     qs->stats.deleted++;
     return SQS_OK;
 }
@@ -572,7 +566,6 @@ enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_
                                       struct span handle, int visibility_s, uint64_t *wait_for,
                                       struct fault *f)
 {
-    struct error error;
     struct receipt r;
     int32_t slot = NONE;
     enum holding holding = receipt_check(qs, q, handle, &r, &slot);
@@ -593,9 +586,9 @@ enum sqs_code queue_change_visibility(struct queues *qs, struct queue *q, int64_
                      visibility_s);
     int64_t old_ms = m->visible_ms;
     m->visible_ms = visible_ms;
-    if (message_append_state(qs, slot, wait_for, &error) != OK) {
+    if (message_append_state(qs, slot, wait_for, &qs->error) != OK) {
         m->visible_ms = old_ms;
-        return fault_of(f, &error);
+        return fault_of(f, &qs->error);
     }
     message_unplace(qs, slot);
     message_place(qs, slot, visibility_s > 0 ? IN_FLIGHT : message_place_back(m));

@@ -132,6 +132,7 @@ struct queues {
     bool replaying;
 
     struct queues_stats stats;
+    struct error error; // scratch: on the stack of each send it would have to be cleared each time
 };
 
 // --- index.c: slots, lists, deadlines ---

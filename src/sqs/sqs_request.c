@@ -84,8 +84,8 @@ const char *action_name(enum sqs_action action)
 
 enum sqs_action action_find(struct span name)
 {
-    for (int i = ACTION_NONE + 1; i < ACTION_COUNT; i++)
-        if (span_is(name, action_names[i]))
+    for (int i = ACTION_NONE + 1; name.len > 0 && i < ACTION_COUNT; i++)
+        if (action_names[i][0] == name.data[0] && span_is(name, action_names[i]))
             return (enum sqs_action)i;
     return ACTION_NONE;
 }

@@ -148,8 +148,10 @@ static enum sqs_code take_field(struct decoder *d, const struct request_field *f
 
 static const struct request_field *find(const struct request_field *fields, struct span name)
 {
+    if (name.len == 0)
+        return NULL;
     for (; fields->json != NULL; fields++)
-        if (span_is(name, fields->json))
+        if (fields->json[0] == name.data[0] && span_is(name, fields->json))
             return fields;
     return NULL;
 }
