@@ -66,6 +66,16 @@ static int posix_size(void *ctx, int fd, off_t *bytes)
     return 0;
 }
 
+static int posix_next_data(void *ctx, int fd, off_t from, off_t *start, off_t *end)
+{
+    (void)ctx;
+    *start = lseek(fd, from, SEEK_DATA);
+    if (*start < 0)
+        return errno == ENXIO ? 0 : -1;
+    *end = lseek(fd, *start, SEEK_HOLE);
+    return *end < 0 ? -1 : 1;
+}
+
 static int posix_rename(void *ctx, const char *from, const char *to)
 {
     (void)ctx;
@@ -114,6 +124,7 @@ const struct journal_io journal_io_posix = {
     .fdatasync = posix_fdatasync,
     .fallocate = posix_fallocate_zero,
     .size = posix_size,
+    .next_data = posix_next_data,
     .rename = posix_rename,
     .unlink = posix_unlink,
     .sync_dir = posix_sync_dir,

@@ -16,6 +16,8 @@ struct journal_io {
     int (*fdatasync)(void *ctx, int fd);
     int (*fallocate)(void *ctx, int fd, off_t len); // whole file, zero-filled
     int (*size)(void *ctx, int fd, off_t *bytes);
+    // The next part at or after `from` that may hold anything but zeros: 1, or 0 if there is none.
+    int (*next_data)(void *ctx, int fd, off_t from, off_t *start, off_t *end);
     int (*rename)(void *ctx, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *path);
     int (*sync_dir)(void *ctx, const char *path);

@@ -194,7 +194,9 @@ static enum err store_open(struct journal *j, const struct manifest *m, const st
 
 struct scan {
     struct journal *j;
-    char *data; // a whole segment
+    char *data;      // a whole segment; calloc
+    uint32_t filled; // behind this offset there are only zeros
+    uint32_t dirty;  // as far as data was ever written to
     char path[PATH_MAX];
     struct segment *s;
     uint16_t slot;
@@ -250,7 +252,7 @@ static enum err replay_segment(struct scan *c, struct error *error)
 static uint32_t used_end(const struct scan *c)
 {
     enum { STEP = 4096 };
-    uint32_t end = c->j->segment_bytes;
+    uint32_t end = c->filled > c->at ? c->filled : c->at;
     while (end >= c->at + STEP && all_zeros(c->data + end - STEP, STEP))
         end -= STEP;
     while (end > c->at && c->data[end - 1] == 0)
@@ -301,7 +303,27 @@ static enum err load(struct scan *c, uint32_t i, struct error *error)
     c->slot = j->order[i];
     c->s = &j->segments[c->slot];
     journal_path(j, c->s->id, c->path);
-    return journal_read_at(j, c->s->fd, c->data, j->segment_bytes, 0, c->path, error);
+    c->filled = 0;
+    // what was allocated and never written need not be read
+    for (off_t at = 0, size = (off_t)j->segment_bytes; at < size;) {
+        off_t start = size, end = size;
+        int found = j->io->next_data(j->io->ctx, c->s->fd, at, &start, &end);
+        if (found < 0)
+            return fail(error, ERR_IO, errno, "look for data in '%s'", c->path);
+        if (found == 0 || start > size)
+            start = end = size;
+        if (at < c->dirty) // else it is zeros, and stays untouched memory
+            memset(c->data + at, 0, (size_t)((start < c->dirty ? start : c->dirty) - at));
+        end = end > size ? size : end;
+        TRY(journal_read_at(j, c->s->fd, c->data + start, (size_t)(end - start), (uint64_t)start,
+                            c->path, error));
+        at = end;
+        if (end > start)
+            c->filled = (uint32_t)end;
+        if (c->filled > c->dirty)
+            c->dirty = c->filled;
+    }
+    return OK;
 }
 
 // The segments behind the tail must never have been used: what is in them would prove that the tail
@@ -311,7 +333,8 @@ static enum err check_unused(struct scan *c, const struct scan *tail, uint32_t f
 {
     for (uint32_t i = from; i < c->j->order_len; i++) {
         TRY(load(c, i, error));
-        if (!all_zeros(c->data + SEGMENT_HEADER_BYTES, c->j->segment_bytes - SEGMENT_HEADER_BYTES))
+        if (c->filled > SEGMENT_HEADER_BYTES &&
+            !all_zeros(c->data + SEGMENT_HEADER_BYTES, c->filled - SEGMENT_HEADER_BYTES))
             return fail(
                 error, ERR_CORRUPT, 0,
                 "'%s' is damaged or incomplete from offset %u on, and '%s' goes on after it. "
@@ -353,7 +376,7 @@ static enum err replay_all(struct scan *c, struct error *error)
     j->current = j->order[i];
     TRY(check_torn(c, error));
     struct scan tail = *c;
-    struct scan rest = {.j = j, .data = malloc(j->segment_bytes)};
+    struct scan rest = {.j = j, .data = calloc(1, j->segment_bytes)};
     CHECK(rest.data != NULL);
     enum err err = check_unused(&rest, &tail, i + 1, error);
     free(rest.data);
@@ -379,7 +402,7 @@ static enum err open_existing(struct journal *j, const struct found *found, stru
     if (err != OK)
         return fail_context(error, err, "'%s'", path);
     TRY(store_open(j, &m, found, error));
-    struct scan c = {.j = j, .data = malloc(j->segment_bytes)};
+    struct scan c = {.j = j, .data = calloc(1, j->segment_bytes)};
     CHECK(c.data != NULL);
     err = replay_all(&c, error);
     free(c.data);

@@ -239,6 +239,23 @@ static int fake_size(void *ctx, int fd, off_t *bytes)
     return 0;
 }
 
+static int fake_next_data(void *ctx, int fd, off_t from, off_t *start, off_t *end)
+{
+    struct fake_disk *d = ctx;
+    if (fake_call(d) != 0)
+        return -1;
+    const struct fake_file *f = fake_fd(d, fd);
+    size_t at = (size_t)from;
+    while (at < f->size && f->data[at] == 0)
+        at++;
+    if (at >= f->size)
+        return 0;
+    *start = (off_t)(at / FAKE_SECTOR * FAKE_SECTOR);
+    *start = *start < from ? from : *start;
+    *end = (off_t)f->size;
+    return 1;
+}
+
 static int fake_rename(void *ctx, const char *from, const char *to)
 {
     struct fake_disk *d = ctx;
@@ -307,6 +324,7 @@ static void fake_disk_init(struct fake_disk *d)
                                 .fdatasync = fake_fdatasync,
                                 .fallocate = fake_fallocate,
                                 .size = fake_size,
+                                .next_data = fake_next_data,
                                 .rename = fake_rename,
                                 .unlink = fake_unlink,
                                 .sync_dir = fake_sync_dir,
