@@ -80,7 +80,8 @@ static int inspect(const char *model, const char *folders, bool layers, int runs
 }
 
 static const struct option table[] = {
-    {"layers", NULL, NULL, "also the layers: result, work, bytes, kernel, precision, place in memory"},
+    {"layers", NULL, NULL,
+     "also the layers: result, work, bytes, kernel, precision, place in memory"},
     {"profile", NULL, NULL, "the layers with the fastest time of each in 20 runs"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {0},

@@ -85,7 +85,7 @@ static enum err png_interlaced(struct png_rows *p, const struct image_sink *sink
     if (p->pixels == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for the PNG's %zu bytes of pixels", bytes);
     TRY(sink->begin(sink->ctx, p->width, p->height, error));
-    TRY_PNG(spng_decode_image(p->ctx, p->pixels, bytes, png_kinds[p->kind].format,
+    TRY_PNG(spng_decode_image(p->ctx, p->pixels, bytes, (int)png_kinds[p->kind].format,
                               png_kinds[p->kind].flags));
     for (int y = 0; y < p->height; y++)
         png_emit(p, y, p->pixels + (size_t)y * row_bytes, sink);
@@ -100,7 +100,7 @@ static enum err png_progressive(struct png_rows *p, const struct image_sink *sin
     if (p->pixels == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for a row of the PNG");
     TRY(sink->begin(sink->ctx, p->width, p->height, error));
-    TRY_PNG(spng_decode_image(p->ctx, NULL, 0, png_kinds[p->kind].format,
+    TRY_PNG(spng_decode_image(p->ctx, NULL, 0, (int)png_kinds[p->kind].format,
                               SPNG_DECODE_PROGRESSIVE | png_kinds[p->kind].flags));
     for (int y = 0; y < p->height; y++) {
         int code = spng_decode_row(p->ctx, p->pixels, row_bytes);

@@ -1,7 +1,6 @@
 // What more operators become in oneDNN: matrices, pieces of tensors, normalizations, resizing.
 #include "engine/kernels_program.h"
 
-
 // A result of its own, row-major unless md says otherwise; then the primitive. x: count operands
 // so far and room for one more. Takes over pd.
 static enum err emit_new(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
@@ -35,9 +34,9 @@ static enum err describe_matmul(struct lowering *l, const struct node *n, bool p
 // As the matrices lie (often transposed, or heads apart) if oneDNN is quick with that.
 enum err lower_matmul(struct lowering *l, const struct node *n, struct error *error)
 {
-    struct operand x[3];
+    struct operand x[3] = {0};
     dnnl_memory_desc_t dst;
-    dnnl_primitive_desc_t pd;
+    dnnl_primitive_desc_t pd = NULL;
     TRY(md_plain(&node_output(l->graph, n)->shape, &dst, error));
     enum err err = describe_matmul(l, n, false, x, &dst, &pd, error);
     if (err == OK && is_reference(pd)) {
@@ -53,7 +52,7 @@ enum err lower_matmul(struct lowering *l, const struct node *n, struct error *er
 static enum err piece_of(const struct node *n, const struct operand *x,
                          const struct engine_shape *y, dnnl_memory_desc_t *out, struct error *error)
 {
-    dnnl_dims_t dims, offsets;
+    dnnl_dims_t dims = {0}, offsets = {0};
     bool skips = false;
     for (int i = 0; i < y->rank; i++) {
         int64_t step = n->params.slice.step[i];
@@ -103,7 +102,7 @@ enum err lower_gather(struct lowering *l, const struct node *n, struct error *er
     int64_t at = *(const int64_t *)index->data;
     struct operand x;
     dnnl_memory_desc_t md;
-    dnnl_dims_t dims, strides;
+    dnnl_dims_t dims = {0}, strides = {0};
     TRY(operand_plain(l, n->inputs[0], 0, &x, error));
     const int64_t *from = x.md.format_desc.blocking.strides;
     for (int i = 0; i < s->rank; i++)
@@ -194,8 +193,8 @@ static bool resamples_alike(const struct node *n, const struct engine_shape *x,
     bool half = place == PLACE_HALF_PIXEL || place == PLACE_HALF_PIXEL_PYTORCH;
     bool nearest = n->params.resize.mode == RESIZE_NEAREST;
     bool corner = place == PLACE_ASYMMETRIC && n->params.resize.round == ROUND_FLOOR;
-    bool middle = half && n->params.resize.round != ROUND_FLOOR &&
-                  n->params.resize.round != ROUND_CEIL;
+    bool middle =
+        half && n->params.resize.round != ROUND_FLOOR && n->params.resize.round != ROUND_CEIL;
     if (n->params.resize.mode == RESIZE_CUBIC || n->params.resize.exclude_outside ||
         (nearest ? !corner && !middle : !half))
         return false;

@@ -4,8 +4,9 @@
 
 #include "engine/graph.h"
 
-// Before that passes_fuse finds what exporters write as several nodes: x sigmoid(x), hard sigmoid and
-// swish, Gelu by Erf, LayerNormalization, constant powers.
+// Before that passes_fuse finds what exporters write as several nodes: x sigmoid(x), hard sigmoid
+// and swish, Gelu by Erf, LayerNormalization, constant powers.
+//
 // One walk from input to output; at each node the rules in passes.c, in order:
 //   nothing to do      Identity, Dropout, Reshape to the same shape, Transpose back → gone
 //   Pad                into the padding of a Conv, or of an AveragePool that counts it

@@ -212,7 +212,7 @@ static int per_place(struct graph *g, const struct node *n, int *other)
 static bool fuse_layer_norm(struct graph *g, struct node *n)
 {
     int product = -1, normal = -1, shift, scale;
-    float epsilon;
+    float epsilon = 0;
     if (n->params.binary != BINARY_ADD || (shift = per_place(g, n, &product)) < 0)
         return false;
     struct node *mul = binary(g, product, BINARY_MUL);

@@ -246,9 +246,8 @@ void plain_softmax(const struct node *n, const struct tensor *in, const struct t
         for (int64_t i = 0; i < size; i++)
             sum += exp((double)x[i * inner] - (double)max);
         for (int64_t i = 0; i < size; i++)
-            y[i * inner] = logarithm
-                               ? (float)((double)x[i * inner] - (double)max - log(sum))
-                               : (float)(exp((double)x[i * inner] - (double)max) / sum);
+            y[i * inner] = logarithm ? (float)((double)x[i * inner] - (double)max - log(sum))
+                                     : (float)(exp((double)x[i * inner] - (double)max) / sum);
     }
 }
 

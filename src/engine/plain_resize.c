@@ -116,9 +116,10 @@ static double combine(const struct taps *axes, int rank, const float *x)
 
 void plain_resize(const struct node *n, const struct tensor *in, const struct tensor *out)
 {
-    struct taps taps[ENGINE_RANK_MAX];
+    struct taps taps[ENGINE_RANK_MAX] = {0};
     struct walk w = {.shape = out->shape};
-    int64_t stride[ENGINE_RANK_MAX], seen[ENGINE_RANK_MAX], count = shape_count(&out->shape);
+    int64_t stride[ENGINE_RANK_MAX] = {0}, seen[ENGINE_RANK_MAX] = {0},
+            count = shape_count(&out->shape);
     int rank = out->shape.rank;
     dense_strides(&in->shape, stride);
     for (int i = 0; i < rank; i++)
@@ -126,8 +127,8 @@ void plain_resize(const struct node *n, const struct tensor *in, const struct te
     for (int64_t k = 0; k < count; k++, walk_next(&w)) {
         for (int i = 0; i < rank; i++)
             if (seen[i] != w.at[i]) {
-                taps[i] = axis_taps(n, i, w.at[i], in->shape.dims[i], out->shape.dims[i],
-                                    stride[i]);
+                taps[i] =
+                    axis_taps(n, i, w.at[i], in->shape.dims[i], out->shape.dims[i], stride[i]);
                 seen[i] = w.at[i];
             }
         ((float *)out->data)[k] = (float)combine(taps, rank, in->data);

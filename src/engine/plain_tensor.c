@@ -101,7 +101,7 @@ void plain_variadic(const struct node *n, const struct tensor *in, const struct 
 
 void plain_tile(const struct node *n, const struct tensor *in, const struct tensor *out)
 {
-    int64_t stride[ENGINE_RANK_MAX], count = shape_count(&out->shape);
+    int64_t stride[ENGINE_RANK_MAX] = {0}, count = shape_count(&out->shape);
     size_t bytes = dtype_bytes(out->dtype);
     struct walk w = {.shape = out->shape};
     (void)n;

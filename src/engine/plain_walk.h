@@ -34,7 +34,8 @@ static inline void dense_strides(const struct engine_shape *s, int64_t stride[EN
 }
 
 // A walk over `to` that reads `from` broadcast to it.
-static inline struct walk walk_broadcast(const struct engine_shape *from, const struct engine_shape *to)
+static inline struct walk walk_broadcast(const struct engine_shape *from,
+                                         const struct engine_shape *to)
 {
     struct walk w = {.shape = *to};
     int64_t stride[ENGINE_RANK_MAX];

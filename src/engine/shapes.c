@@ -94,9 +94,8 @@ enum err shape_binary(struct graph *g, struct node *n, struct error *error)
     static const struct {
         const char *name;
         enum binary kind;
-    } names[] = {
-        {"Add", BINARY_ADD}, {"Sub", BINARY_SUB},    {"Mul", BINARY_MUL}, {"Div", BINARY_DIV},
-        {"Pow", BINARY_POW}, {"PRelu", BINARY_PRELU}};
+    } names[] = {{"Add", BINARY_ADD}, {"Sub", BINARY_SUB}, {"Mul", BINARY_MUL},
+                 {"Div", BINARY_DIV}, {"Pow", BINARY_POW}, {"PRelu", BINARY_PRELU}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(n->op->name, names[i].name) == 0)
             n->params.binary = names[i].kind;

@@ -225,6 +225,16 @@ def test_list_and_inspect(imported, tmp_path):
     assert "did you mean 'demo'" in run("model", "inspect", "demoo", code=1).stderr
 
 
+def test_inspect_layers():
+    shown = run("model", "inspect", ROOT + "/models/demo", "--layers").stdout
+    rows = [line.split() for line in shown.split("\n\n")[1].splitlines()[1:]]
+    assert any(r[1] == "Conv" and r[7] == "fp32" for r in rows), shown
+    work = sum(float(r[3]) for r in rows) / 1e3
+    assert "%.3f GFLOP" % work in shown  # the layers' work is the model's
+    timed = run("model", "inspect", ROOT + "/models/demo", "--profile").stdout
+    assert timed.splitlines()[-1].startswith("%d steps, " % len(rows)), timed
+
+
 # ---- fetch ------------------------------------------------------------------------------------
 
 class Mirror(http.server.BaseHTTPRequestHandler):

@@ -20,10 +20,10 @@ START_TEST(pieces_of_images)
     static const struct {
         int64_t start[4], end[4], step[4];
     } cases[] = {
-        {{0, 16, 0, 0}, {1, 32, 99, 99}, {1, 1, 1, 1}},  // whole blocks of channels
-        {{0, 3, 0, 0}, {1, 20, 99, 99}, {1, 1, 1, 1}},   // across blocks
-        {{0, 0, 1, 2}, {1, 48, -1, -2}, {1, 1, 1, 1}},   // the middle of a picture
-        {{0, 0, 0, 1}, {1, 48, 99, 99}, {1, 1, 2, 3}},   // with gaps
+        {{0, 16, 0, 0}, {1, 32, 99, 99}, {1, 1, 1, 1}},   // whole blocks of channels
+        {{0, 3, 0, 0}, {1, 20, 99, 99}, {1, 1, 1, 1}},    // across blocks
+        {{0, 0, 1, 2}, {1, 48, -1, -2}, {1, 1, 1, 1}},    // the middle of a picture
+        {{0, 0, 0, 1}, {1, 48, 99, 99}, {1, 1, 2, 3}},    // with gaps
         {{0, -1, 0, 0}, {1, -99, 99, 99}, {1, -1, 1, 1}}, // backwards
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -386,7 +386,8 @@ START_TEST(layers_are_listed)
     for (size_t i = 0; i < engine_step_count(e); i++) {
         check_layer(&layers[i]);
         flop += layers[i].flop;
-        plain = plain || (strcmp(layers[i].op, "Erf") == 0 && strcmp(layers[i].kernel, "plain") == 0);
+        plain =
+            plain || (strcmp(layers[i].op, "Erf") == 0 && strcmp(layers[i].kernel, "plain") == 0);
         if (strcmp(layers[i].op, "Conv") == 0) {
             ck_assert_int_eq(layers[i].output.dims[1], 32);
             ck_assert_uint_ge(layers[i].weight_bytes, 16 * 32 * sizeof(float));
