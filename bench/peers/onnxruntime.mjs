@@ -62,7 +62,7 @@ async function measurePeer(options) {
 function run(command, args) {
     const done = spawnSync(command, args, { encoding: "utf8", env: { ...process.env, OMP_NUM_THREADS: "1" } });
     if (done.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${done.stderr || done.error}`);
-    return JSON.parse(done.stdout.trim().split("\n").pop());
+    return done.stdout.trim().split("\n").map((line) => JSON.parse(line));
 }
 
 function compare(model, options) {
@@ -71,8 +71,9 @@ function compare(model, options) {
     let version = "", peak = 0, fraction = [];
     for (let round = 0; round < options.rounds; round++) {
         const seconds = String(Math.max(1, Math.ceil((theirs[0] ?? 50) * options.runs / 1000)));
-        const us = taskset(SMELT, ["bench", "engine", "--model", model, "--seconds", seconds]);
-        const them = taskset(process.execPath, [SELF, "--peer", "--modules", options.modules,
+        const us = taskset(SMELT, ["bench", "engine", "--model", model, "--seconds", seconds])
+            .find((line) => line.precision === "fp32");
+        const [them] = taskset(process.execPath, [SELF, "--peer", "--modules", options.modules,
                                                 "--runs", String(options.runs), model]);
         ours.push(us.cpu_ms);
         theirs.push(them.cpu_ms);
