@@ -24,6 +24,8 @@ static const struct option table[] = {
     {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
      "REST and the page; port 0 takes any free one"},
     {"sqs-listen", "ADDR:PORT", "127.0.0.1:9324", "the queue service"},
+    {"sqs-cooldown", "SECONDS", "60",
+     "how long a purge refuses the next one, and a deleted queue's name a new queue; 0: never"},
     {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "the object store"},
     {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
@@ -102,6 +104,7 @@ static void sqs_arguments(void *ctx, int port, const char **argv)
     begin(serve, argv, "sqs");
     add(argv, "--data", options_get(&serve->options, "data"));
     add(argv, "--sqs-listen", listen_on(serve, SQS, "sqs-listen", port));
+    add(argv, "--sqs-cooldown", options_get(&serve->options, "sqs-cooldown"));
 }
 
 static void s3_arguments(void *ctx, int port, const char **argv)

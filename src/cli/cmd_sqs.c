@@ -1,4 +1,5 @@
 // smelt sqs: the queue alone.
+#include "base/limits.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -12,6 +13,8 @@ static const struct option table[] = {
     {"sqs-listen", "ADDR:PORT", "127.0.0.1:9324", "where to serve; port 0: any free one"},
     {"credentials", "FILE", NULL, "keys of clients (default DIR/credentials, made if missing)"},
     {"region", "NAME", "us-east-1", "region in ARNs when a request names none"},
+    {"sqs-cooldown", "SECONDS", "60",
+     "how long a purge refuses the next one, and a deleted queue's name a new queue; 0: never"},
     {"no-signatures", NULL, NULL,
      "accept unsigned requests: anybody who reaches the port may do anything"},
     {"log-level", "LEVEL", "info", "debug, info, warn or error"},
@@ -22,7 +25,7 @@ static const struct option table[] = {
 
 static int run(const struct options *o)
 {
-    long ready_fd, lifeline_fd;
+    long ready_fd, lifeline_fd, cooldown_s;
     struct error error;
     int level = log_level_parse(options_get(o, "log-level"));
     if (o->argument_count > 0) {
@@ -35,7 +38,8 @@ static int run(const struct options *o)
         return 2;
     }
     if (!options_int(o, "ready-fd", -1, INT_MAX, &ready_fd) ||
-        !options_int(o, "lifeline-fd", -1, INT_MAX, &lifeline_fd))
+        !options_int(o, "lifeline-fd", -1, INT_MAX, &lifeline_fd) ||
+        !options_int(o, "sqs-cooldown", 0, SQS_COOLDOWN_S, &cooldown_s))
         return 2;
     log_init("sqs", (enum log_level)level);
     const struct sqs_role_config config = {
@@ -45,6 +49,7 @@ static int run(const struct options *o)
         .region = options_get(o, "region"),
         .ready_fd = (int)ready_fd,
         .lifeline_fd = (int)lifeline_fd,
+        .cooldown_s = (int)cooldown_s,
         .unsigned_requests = options_on(o, "no-signatures"),
     };
     if (sqs_role_run(&config, &error) == OK)

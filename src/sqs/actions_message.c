@@ -388,15 +388,16 @@ static void write_system_attributes(struct sqs_call *c, const struct received *r
     if (c->in.system_attribute_names.count == 0 && c->in.attribute_names.count == 0)
         return;
     write_system(&w, "SenderId", m->sender);
-    write_system_number(&w, "SentTimestamp", m->sent_ms);
+    // a redriven message is a new one in its queue, a dead letter is not
+    write_system_number(&w, "SentTimestamp", r->source_queue != NULL ? m->sent_ms : r->entered_ms);
     write_system_number(&w, "ApproximateReceiveCount", r->receive_count);
     write_system_number(&w, "ApproximateFirstReceiveTimestamp", r->first_received_ms);
     write_system(&w, "MessageGroupId", m->group);
     if (m->dedup.len > 0) {
         char text[37];
-        // in a dead-letter queue the message's own id stands for it
+        // in a dead-letter queue, and from there on, the message's own id stands for it
         write_system(&w, "MessageDeduplicationId",
-                     r->source_queue != NULL ? uuid_text(m->message_id, text) : m->dedup);
+                     r->moved ? uuid_text(m->message_id, text) : m->dedup);
         write_system(&w, "SequenceNumber", sequence_text(r->receipt.message, text));
     }
     write_system(&w, "AWSTraceHeader", m->trace);

@@ -402,7 +402,9 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
                     .count = m->receive_count},
         .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
         .first_received_ms = m->first_received_ms,
+        .entered_ms = m->entered_ms,
         .receive_count = m->receive_count,
+        .moved = m->moved != 0,
         .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
     };
     qs->stats.received++;

@@ -328,7 +328,8 @@ enum err queue_append(struct queues *qs, struct queue *q, enum journal_class cla
                                  .created_ms = q->created_ms,
                                  .modified_ms = q->modified_ms,
                                  .flags = (q->gone ? STORED_QUEUE_GONE : 0u) |
-                                          (q->dedup_per_group ? STORED_DEDUP_GROUP : 0u),
+                                          (q->dedup_per_group ? STORED_DEDUP_GROUP : 0u) |
+                                          (q->purged_ms != 0 ? STORED_QUEUE_PURGED : 0u),
                                  .name_bytes = (uint16_t)strlen(q->name),
                                  .tag_count = (uint16_t)q->tag_count};
     for (const struct attribute_spec *spec = attribute_specs; spec->name != NULL; spec++) {
@@ -340,6 +341,8 @@ enum err queue_append(struct queues *qs, struct queue *q, enum journal_class cla
     }
     for (size_t i = 0; i < q->tag_count; i++)
         add_pair(&pairs, span_from(q->tags[i].key), span_from(q->tags[i].value));
+    if (q->purged_ms != 0)
+        buf_add(&pairs, &q->purged_ms, sizeof q->purged_ms);
     struct span parts[] = {
         {(const char *)&fixed, sizeof fixed}, span_from(q->name), buf_view(&pairs)};
     struct journal_record record;
@@ -362,6 +365,12 @@ enum sqs_code queue_create(struct queues *qs, int64_t now_ms, struct span name,
 {
     struct error error;
     CHECK(queue_find(qs, name) == NULL);
+    for (const struct queue *old = qs->deleted_first; old != NULL; old = old->next_deleted)
+        if (span_is(name, old->name) && now_ms < old->modified_ms + qs->config.cooldown_ms)
+            return fault(f, SQS_QUEUE_DELETED_RECENTLY,
+                         "You must wait %lld seconds after deleting a queue before you can create "
+                         "another with the same name.",
+                         (long long)qs->config.cooldown_ms / 1000);
     struct queue *q = qs->queue_count < SQS_QUEUES_MAX ? queue_add(qs, 0) : NULL;
     if (q == NULL)
         return fault(f, SQS_OVER_LIMIT, "There are %u queues already, which is the limit.",
@@ -452,105 +461,3 @@ void queue_doom_messages(struct queues *qs, struct queue *q)
 }
 
 // One record for many deletes; the messages go from the index with it.
-static enum err deletes_append(struct queues *qs, const struct stored_delete *gone, size_t count,
-                               struct error *error)
-{
-    struct span part = {(const char *)gone, count * sizeof gone[0]};
-    struct journal_record record;
-    if (count == 0)
-        return OK;
-    TRY(journal_append(qs->journal, JOURNAL_DELETE, STORED_DELETE, &part, 1, &record, error));
-    for (size_t i = 0; i < count; i++) {
-        journal_tombstone(qs->journal, record.place.segment, gone[i].id, true);
-        message_drop(qs, (int32_t)gone[i].slot);
-    }
-    return OK;
-}
-
-// Before all of a queue goes with one record: messages that came to it from elsewhere get a delete
-// each. The one record speaks of those whose own record names the queue; where another came from
-// may be forgotten by then. *oldest: smallest id in the queue.
-static enum err delete_moved(struct queues *qs, struct queue *q, uint64_t *oldest,
-                             struct error *error)
-{
-    enum { AT_ONCE = 64 };
-    struct stored_delete gone[AT_ONCE] = {0};
-    size_t count = 0;
-    for (int32_t i = q->age.head, next; i != NONE; i = next) {
-        const struct message *m = message_at(qs, i);
-        next = m->age_next;
-        if (m->id < *oldest)
-            *oldest = m->id;
-        if (!m->moved)
-            continue;
-        gone[count++] = (struct stored_delete){.id = m->id, .slot = (uint32_t)i};
-        if (count == AT_ONCE) {
-            TRY(deletes_append(qs, gone, count, error));
-            count = 0;
-        }
-    }
-    return deletes_append(qs, gone, count, error);
-}
-
-void queue_forget_if_unused(struct queues *qs, struct queue *q)
-{
-    if (!q->gone || q->sourced > 0 || q->age.head != NONE || qs->replaying)
-        return;
-    // its record now only says that it is gone: needed as long as older records speak of it
-    journal_count(qs->journal, q->record.segment, -1, -(int64_t)q->record.bytes);
-    journal_tombstone(qs->journal, q->record.segment, q->id, true);
-    deadline_cancel(qs, DEADLINE_QUEUE + q->slot);
-    queue_free(qs, q);
-}
-
-enum sqs_code queue_delete(struct queues *qs, struct queue *q, int64_t now_ms, uint64_t *wait_for,
-                           struct fault *f)
-{
-    struct error error;
-    int64_t old_modified_ms = q->modified_ms;
-    uint64_t oldest = UINT64_MAX;
-    q->gone = true;
-    q->modified_ms = now_ms;
-    if (delete_moved(qs, q, &oldest, &error) != OK ||
-        queue_append(qs, q, JOURNAL_DELETE, wait_for, &error) != OK) {
-        q->gone = false;
-        q->modified_ms = old_modified_ms;
-        return fault_of(f, &error);
-    }
-    while (q->waiters != NULL) {
-        struct waiter *w = q->waiters;
-        queue_unwait(w);
-        (void)w->fn(w, true);
-    }
-    queue_name_clear(qs, q);
-    queue_drop_messages(qs, q);
-    dedup_forget(qs, q->slot);
-    tasks_release(qs, q);
-    deadline_cancel(qs, DEADLINE_QUEUE + q->slot);
-    queue_forget_if_unused(qs, q);
-    return SQS_OK;
-}
-
-enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, uint64_t *wait_for,
-                          struct fault *f)
-{
-    struct error error;
-    struct journal_record record;
-    uint64_t oldest = UINT64_MAX;
-    if (q->age.head == NONE && qs->dedup_oldest == NULL)
-        return SQS_OK;
-    if (delete_moved(qs, q, &oldest, &error) != OK)
-        return fault_of(f, &error);
-    if (oldest > journal_next_sequence(qs->journal))
-        oldest = journal_next_sequence(qs->journal); // nothing is there
-    struct stored_purge purge = {.queue = q->id, .oldest = oldest};
-    struct span part = {(const char *)&purge, sizeof purge};
-    if (journal_append(qs->journal, JOURNAL_DELETE, STORED_PURGE, &part, 1, &record, &error) != OK)
-        return fault_of(f, &error);
-    journal_tombstone(qs->journal, record.place.segment, oldest, false);
-    queue_drop_messages(qs, q);
-    dedup_forget(qs, q->slot);
-    q->purged_ms = now_ms;
-    *wait_for = record.sequence;
-    return SQS_OK;
-}

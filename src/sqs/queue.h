@@ -29,6 +29,7 @@ struct queues_config {
     const char *dir;                  // exists, ours alone
     const struct journal_io *io;      // NULL: the real one
     uint32_t segment_bytes;           // 0: default
+    int64_t cooldown_ms; // SQS_COOLDOWN_S for Amazon's rules about purges and names; 0: none
     struct loop *loop;                // NULL: synchronous journal
     uint8_t store_id[STORE_ID_BYTES]; // random; used for a new store
     int64_t wall_ms, monotonic_ms;    // now
@@ -81,6 +82,7 @@ void queues_each(struct queues *qs, struct span prefix, bool (*fn)(void *ctx, st
                  void *ctx);
 
 // attributes and tags are taken (zeroed) on success. Name must be free and valid.
+// SQS_QUEUE_DELETED_RECENTLY: one of this name was deleted less than cooldown_ms ago.
 enum sqs_code queue_create(struct queues *qs, int64_t now_ms, struct span name,
                            struct queue_attributes *attributes, struct tag *tags, size_t tag_count,
                            struct queue **out, uint64_t *wait_for, struct fault *f);
@@ -91,6 +93,7 @@ enum sqs_code queue_set_tags(struct queues *qs, struct queue *q, struct tag *tag
                              uint64_t *wait_for, struct fault *f); // taken on success
 enum sqs_code queue_delete(struct queues *qs, struct queue *q, int64_t now_ms, uint64_t *wait_for,
                            struct fault *f); // its waiters are woken to see it gone
+// SQS_PURGE_IN_PROGRESS: the last one was less than cooldown_ms ago.
 enum sqs_code queue_purge(struct queues *qs, struct queue *q, int64_t now_ms, uint64_t *wait_for,
                           struct fault *f);
 
@@ -114,9 +117,10 @@ enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
 struct received {
     struct receipt receipt;
     struct journal_place place; // of the message's record, for message_read
-    int64_t first_received_ms;
+    int64_t first_received_ms, entered_ms;
     uint32_t receive_count;
-    const char *source_queue; // name; NULL: did not come from another queue. Until the queue goes
+    bool moved;               // it has been in another queue
+    const char *source_queue; // the queue whose dead letter it is; NULL: none. Until the queue goes
 };
 struct receive_in {
     size_t max;               // 1 to 10

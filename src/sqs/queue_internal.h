@@ -59,7 +59,8 @@ struct queue {
     char name[QUEUE_NAME_MAX + 1];
     uint16_t slot;
     bool known;      // its record was seen (only recovery meets messages of queues not yet known)
-    bool gone;       // deleted; stays while messages elsewhere came from it
+    bool gone;       // deleted; stays while messages elsewhere came from it, or while
+    bool remembered; // its name cannot be taken again: in queues.deleted_first …
     bool ready_flag; // in queues.ready
     struct queue_attributes attributes;
     struct tag *tags;
@@ -79,7 +80,7 @@ struct queue {
     struct waiter *waiters, *waiters_last;
     uint64_t waiter_count;
     struct queue *next_in_bucket, *next_by_id;
-    struct queue *next_ready;
+    struct queue *next_ready, *next_deleted;
 };
 
 struct deadline {
@@ -122,6 +123,8 @@ struct queues {
     uint32_t heap_len, heap_cap;
     struct mlist pending; // by id
     struct queue *ready;  // queues to look at in queues_wake
+    struct queue *deleted_first, *deleted_last; // remembered ones, by the time of their end
+    uint32_t deleted_count;
 
     struct move_task *running; // tasks
 
@@ -165,6 +168,9 @@ void queue_free(struct queues *qs, struct queue *q);
 void queue_drop_messages(struct queues *qs, struct queue *q);
 void queue_doom_messages(struct queues *qs, struct queue *q); // recovery
 void queue_forget_if_unused(struct queues *qs, struct queue *q);
+void queue_remember(struct queues *qs, struct queue *q, int64_t now_ms); // a deleted one's name
+void queues_forget(struct queues *qs, int64_t now_ms);                   // names that are free again
+int64_t queues_next_forget_ms(const struct queues *qs);                  // INT64_MAX: none
 enum sqs_code fault_of(struct fault *f, const struct error *error); // of the journal
 
 // --- delivery.c ---

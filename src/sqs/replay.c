@@ -76,6 +76,11 @@ static enum err replay_pairs(struct queue *q, const struct stored_queue *fixed, 
         tag->value = strndup(value.data, value.len);
         CHECK(tag->key != NULL && tag->value != NULL);
     }
+    q->purged_ms = 0;
+    if ((fixed->flags & STORED_QUEUE_PURGED) != 0) {
+        TRY(take(&rest, &q->purged_ms, sizeof q->purged_ms, error));
+        TRY(check_time(q->purged_ms, error));
+    }
     return OK;
 }
 
@@ -94,6 +99,8 @@ static enum err replay_queue(struct queues *qs, const struct journal_record *rec
         queue_name_set(qs, q, name);
     q->known = true;
     q->dedup_per_group = (fixed.flags & STORED_DEDUP_GROUP) != 0;
+    TRY(check_time(fixed.created_ms, error));
+    TRY(check_time(fixed.modified_ms, error));
     q->created_ms = fixed.created_ms;
     q->modified_ms = fixed.modified_ms;
     TRY(replay_pairs(q, &fixed, rest, error));
@@ -443,6 +450,8 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
             continue;
         }
         settle_queue(qs, q, now_ms);
+        if (q->gone)
+            queue_remember(qs, q, now_ms);
         queue_forget_if_unused(qs, q);
     }
     return OK;

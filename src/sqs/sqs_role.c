@@ -187,6 +187,7 @@ static enum err open_queues(struct role *role, struct error *error)
     TRY(dir_lock(dir, &role->lock_fd, error));
     struct queues_config qc = {.dir = dir,
                                .loop = role->loop,
+                               .cooldown_ms = (int64_t)role->config->cooldown_s * 1000,
                                .wall_ms = clock_wall_ms(),
                                .monotonic_ms = clock_monotonic_ms(),
                                .ctx = role,

@@ -12,6 +12,7 @@ struct sqs_role_config {
     const char *region;      // of ARNs when a request names none; NULL: us-east-1
     int ready_fd;            // -1: none. See base/process.h
     int lifeline_fd;         // -1: none
+    int cooldown_s;          // see queues_config; 0: none
     bool unsigned_requests;  // signatures are not checked: for tests on one's own machine only
 };
 

@@ -101,6 +101,7 @@ _Static_assert(sizeof(struct stored_task) == 96, "on-disk size");
 enum {                      // flags of a queue
     STORED_QUEUE_GONE = 1,  // deleted; name and attributes stay for those who came from it
     STORED_DEDUP_GROUP = 2, // FIFO: deduplication per group, as of its creation
+    STORED_QUEUE_PURGED = 4, // behind the tags: int64_t, when it was purged (store time)
 };
 
 struct stored_queue { // followed by name, then pairs: name and value of attributes, then of tags,

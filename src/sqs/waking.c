@@ -28,6 +28,7 @@ bool queues_tick(struct queues *qs, int64_t now_ms)
 {
     int budget = TICK_MAX;
     dedup_expire(qs, now_ms);
+    queues_forget(qs, now_ms);
     while (qs->heap_len > 0 && qs->heap[0].at_ms <= now_ms) {
         if (budget-- <= 0)
             return true;
@@ -46,9 +47,10 @@ bool queues_tick(struct queues *qs, int64_t now_ms)
 
 int64_t queues_next_deadline_ms(const struct queues *qs)
 {
-    int64_t task_ms = tasks_next_ms(qs),
-            first_ms = qs->heap_len > 0 ? qs->heap[0].at_ms : INT64_MAX;
-    return task_ms < first_ms ? task_ms : first_ms;
+    int64_t first_ms = qs->heap_len > 0 ? qs->heap[0].at_ms : INT64_MAX;
+    int64_t task_ms = tasks_next_ms(qs), forget_ms = queues_next_forget_ms(qs);
+    first_ms = task_ms < first_ms ? task_ms : first_ms;
+    return forget_ms < first_ms ? forget_ms : first_ms;
 }
 
 // --- waiters ---

@@ -13,6 +13,7 @@ struct rig {
     int64_t now_ms; // store time
     int64_t wall_ms, monotonic_ms;
     uint32_t segment_bytes;
+    int64_t cooldown_ms; // 0, unless the test is about it
     uint64_t ids; // message ids are numbers here
     struct error error;
 };
@@ -22,6 +23,7 @@ static inline enum err rig_open(struct rig *r)
     struct queues_config c = {.dir = "/store",
                               .io = &r->disk.io,
                               .segment_bytes = r->segment_bytes,
+                              .cooldown_ms = r->cooldown_ms,
                               .wall_ms = r->wall_ms,
                               .monotonic_ms = r->monotonic_ms};
     memset(c.store_id, 5, sizeof c.store_id);

@@ -375,6 +375,111 @@ START_TEST(deleted_queue_and_a_new_one_of_its_name)
 }
 END_TEST
 
+static enum sqs_code create(const char *name, struct fault *f)
+{
+    struct queue_attributes a;
+    struct queue *q;
+    uint64_t wait_for;
+    attributes_init(&a, false);
+    enum sqs_code code =
+        queue_create(r.queues, r.now_ms, span_from(name), &a, NULL, 0, &q, &wait_for, f);
+    attributes_release(&a);
+    return code;
+}
+
+START_TEST(name_of_a_deleted_queue_is_free_after_a_minute)
+{
+    uint64_t wait_for;
+    struct fault f;
+    rig_init(&r);
+    r.segment_bytes = 65536;
+    r.cooldown_ms = 60000;
+    ck_assert_int_eq(rig_open(&r), OK);
+    struct queue *q = rig_queue(&r, "jobs", NULL);
+    rig_send(&r, q, "old", -1);
+    rig_turn(&r);
+    ck_assert_int_eq(queue_delete(r.queues, q, r.now_ms, &wait_for, &f), SQS_OK);
+    ck_assert_ptr_null(queue_find(r.queues, SPAN("jobs")));
+    ck_assert_int_eq(create("other", &f), SQS_OK);
+    for (int i = 0; i < 3; i++) { // and across restarts
+        ck_assert_int_eq(create("jobs", &f), SQS_QUEUE_DELETED_RECENTLY);
+        ck_assert_str_eq(f.message,
+                         "You must wait 60 seconds after deleting a queue before you can create "
+                         "another with the same name.");
+        ck_assert_int_eq(queues_next_deadline_ms(r.queues) - r.now_ms, 60000 - i * 20000);
+        rig_turn(&r);
+        if (i < 2)
+            rig_advance(&r, 20000);
+        ck_assert_ptr_null(restart("jobs"));
+    }
+    rig_advance(&r, 19999);
+    ck_assert_int_eq(create("jobs", &f), SQS_QUEUE_DELETED_RECENTLY);
+    rig_advance(&r, 1);
+    ck_assert_int_eq(create("jobs", &f), SQS_OK);
+    rig_turn(&r);
+    q = restart("jobs");
+    ck_assert_uint_eq(rig_info(&r, q).visible, 0);
+    ck_assert_uint_eq(queues_count(r.queues), 2);
+    rig_release(&r);
+}
+END_TEST
+
+START_TEST(names_of_deleted_queues_are_bounded)
+{
+    uint64_t wait_for;
+    struct fault f;
+    char name[20];
+    rig_init(&r);
+    r.segment_bytes = 65536;
+    r.cooldown_ms = 60000;
+    ck_assert_int_eq(rig_open(&r), OK);
+    for (int i = 0; i <= SQS_DELETED_NAMES_MAX; i++) {
+        snprintf(name, sizeof name, "q%d", i);
+        struct queue *q = rig_queue(&r, name, NULL);
+        ck_assert_ptr_nonnull(q);
+        ck_assert_int_eq(queue_delete(r.queues, q, r.now_ms, &wait_for, &f), SQS_OK);
+        rig_turn(&r);
+    }
+    ck_assert_int_eq(create("q1", &f), SQS_QUEUE_DELETED_RECENTLY);
+    ck_assert_int_eq(create("q0", &f), SQS_OK); // the oldest was forgotten for the last one
+    rig_turn(&r);
+    restart("q0");
+    ck_assert_int_eq(create("q1", &f), SQS_QUEUE_DELETED_RECENTLY);
+    rig_release(&r);
+}
+END_TEST
+
+START_TEST(one_purge_in_a_minute)
+{
+    uint64_t wait_for = 0;
+    struct fault f;
+    rig_init(&r);
+    r.segment_bytes = 65536;
+    r.cooldown_ms = 60000;
+    ck_assert_int_eq(rig_open(&r), OK);
+    struct queue *q = rig_queue(&r, "jobs", NULL), *other = rig_queue(&r, "other", NULL);
+    ck_assert_int_eq(queue_purge(r.queues, q, r.now_ms, &wait_for, &f), SQS_OK); // of nothing
+    ck_assert_uint_gt(wait_for, 0);
+    rig_send(&r, q, "kept", -1);
+    rig_turn(&r);
+    for (int i = 0; i < 2; i++) { // and across a restart
+        ck_assert_int_eq(queue_purge(r.queues, q, r.now_ms, &wait_for, &f), SQS_PURGE_IN_PROGRESS);
+        ck_assert_str_eq(f.message,
+                         "Only one PurgeQueue operation on jobs is allowed every 60 seconds.");
+        rig_advance(&r, 29999);
+        q = restart("jobs");
+    }
+    ck_assert_int_eq(queue_purge(r.queues, q, r.now_ms, &wait_for, &f), SQS_PURGE_IN_PROGRESS);
+    rig_advance(&r, 2);
+    other = queue_find(r.queues, SPAN("other"));
+    ck_assert_int_eq(queue_purge(r.queues, other, r.now_ms, &wait_for, &f), SQS_OK);
+    ck_assert_uint_eq(rig_info(&r, q).visible, 1);
+    ck_assert_int_eq(queue_purge(r.queues, q, r.now_ms, &wait_for, &f), SQS_OK);
+    ck_assert_uint_eq(rig_info(&r, q).visible, 0);
+    rig_release(&r);
+}
+END_TEST
+
 START_TEST(handles_cannot_be_made_up)
 {
     struct queue *q = start(NULL), *other = rig_queue(&r, "other", NULL);
@@ -446,4 +551,5 @@ SUITE_MAIN("queue", message_is_received_once_it_is_durable, order_is_that_of_sen
            dead_letters_go_at_the_receive_that_is_too_many, state_survives_a_restart,
            wall_clock_jumps_move_no_deadline, purge_takes_all_and_later_sends_stay,
            waiters_are_woken_by_every_waker, deleted_queue_and_a_new_one_of_its_name,
-           handles_cannot_be_made_up, compaction_keeps_the_store_small, index_is_small)
+           name_of_a_deleted_queue_is_free_after_a_minute, names_of_deleted_queues_are_bounded,
+           one_purge_in_a_minute, handles_cannot_be_made_up, compaction_keeps_the_store_small, index_is_small)
