@@ -52,6 +52,14 @@ bool utf8_valid(struct span s)
     return true;
 }
 
+size_t utf8_length(struct span s)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < s.len; i++)
+        count += ((unsigned char)s.data[i] & 0xc0) != 0x80;
+    return count;
+}
+
 bool utf8_xml_valid(struct span s)
 {
     for (size_t i = 0; i < s.len;) {

@@ -5,6 +5,7 @@
 
 // Well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates).
 bool utf8_valid(struct span s);
+size_t utf8_length(struct span s); // characters of valid UTF-8
 // SQS and XML 1.0: #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF, well-formed.
 bool utf8_xml_valid(struct span s);
 

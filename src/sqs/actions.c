@@ -1,6 +1,7 @@
 // The table of actions, and those on queues.
 #include "base/check.h"
 #include "base/digest.h"
+#include "base/text.h"
 #include "sqs/call.h"
 
 #include <jansson.h>
@@ -37,7 +38,8 @@ enum sqs_code sqs_call_run(struct sqs_call *c)
 {
     action_fn *fn = table[c->in.action];
     CHECK(fn != NULL);
-    reply_begin(&c->out, c->json, c->in.action);
+    c->out.wrapped = c->accept_json;
+    reply_begin(&c->out, c->json || c->accept_json, c->in.action);
     c->fault.code = SQS_OK;
     return fn(c);
 }
@@ -250,7 +252,7 @@ enum sqs_code call_make_tags(struct sqs_call *c, const struct named_list *given,
     *count = 0;
     for (size_t i = 0; i < given->count; i++) {
         struct span key = given->items[i].name, value = given->items[i].value;
-        if (key.len == 0 || key.len > TAG_KEY_BYTES_MAX || value.len > TAG_VALUE_BYTES_MAX ||
+        if (key.len == 0 || utf8_length(key) > TAG_KEY_MAX || utf8_length(value) > TAG_VALUE_MAX ||
             memchr(key.data, '\0', key.len) != NULL ||
             (value.len > 0 && memchr(value.data, '\0', value.len) != NULL))
             return fault(&c->fault, SQS_INVALID_PARAMETER,

@@ -501,6 +501,10 @@ enum sqs_code action_receive(struct sqs_call *c)
     if (code != SQS_OK)
         return code;
     queue_info(c->queues, c->queue, &info);
+    if (info.attributes->fifo && in->attempt_id.data != NULL)
+        code = check_id(&c->fault, in->attempt_id, "ReceiveRequestAttemptId");
+    if (code != SQS_OK)
+        return code;
     c->receive_max = in->max_messages.given ? (size_t)in->max_messages.value : 1;
     c->receive_visibility_s =
         in->single.visibility_s.given ? (int)in->single.visibility_s.value : -1;

@@ -149,16 +149,15 @@ static void write_task(struct sqs_call *c, const struct move_task *t, const char
     static const char item[] = "ListMessageMoveTasksResultEntry";
     static const char *const statuses[] = {"RUNNING", "COMPLETED", "CANCELLED", "FAILED"};
     AUTO_BUF struct buf arn = {0};
-    const char *destination = task_destination_name(c->queues, t);
     reply_item_begin(&c->out, item);
     if (t->status == TASK_RUNNING)
         write_handle(c, t->id, source);
     reply_text(&c->out, "Status", span_from(statuses[t->status]));
     call_queue_arn(c, source, &arn);
     reply_text(&c->out, "SourceArn", buf_view(&arn));
-    if (destination != NULL) {
+    if (t->destination_name[0] != '\0') {
         buf_clear(&arn);
-        call_queue_arn(c, destination, &arn);
+        call_queue_arn(c, t->destination_name, &arn);
         reply_text(&c->out, "DestinationArn", buf_view(&arn));
     }
     if (t->rate > 0)

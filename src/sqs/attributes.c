@@ -166,6 +166,9 @@ static enum sqs_code check_redrive_allow(struct span value, struct fault *f)
     const json_t *sources = json_object_get(root, "sourceQueueArns");
     const char *reason = NULL;
     bool by_queue = permission != NULL && strcmp(permission, "byQueue") == 0;
+    size_t i;
+    const json_t *source;
+    struct span name;
     if (permission == NULL ||
         (!by_queue && strcmp(permission, "allowAll") != 0 && strcmp(permission, "denyAll") != 0))
         reason = "Invalid value for redrivePermission.";
@@ -174,6 +177,11 @@ static enum sqs_code check_redrive_allow(struct span value, struct fault *f)
         reason = "sourceQueueArns must hold 1 to 10 ARNs with redrivePermission byQueue.";
     else if (!by_queue && sources != NULL)
         reason = "sourceQueueArns is only allowed with redrivePermission byQueue.";
+    json_array_foreach(sources, i,
+                       source) if (reason == NULL &&
+                                   (!json_is_string(source) ||
+                                    !arn_queue_name(span_from(json_string_value(source)), &name)))
+        reason = "sourceQueueArns holds what is not the ARN of a queue.";
     json_decref(root);
     return reason == NULL ? SQS_OK : fault_value(f, value, "RedriveAllowPolicy", reason);
 }

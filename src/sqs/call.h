@@ -20,6 +20,7 @@ struct sqs_call {
     struct sqs_request in;
     int64_t now_ms;         // store time
     bool json;              // the protocol
+    bool accept_json;       // Query, but the reply is wanted in JSON
     struct span host;       // of the queue URLs in replies: the request's Host header
     struct span path_queue; // name in the request's path /ACCOUNT/NAME; no data: none
     const char *region;     // of the signature, for ARNs

@@ -263,7 +263,8 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
                            in->trace,
                            in->attributes,
                            in->body};
-    if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &qs->error) != OK) {
+    if (journal_append(qs->journal, JOURNAL_NEW, STORED_MESSAGE, parts, 7, &record, &qs->error) !=
+        OK) {
         message_free(qs, slot);
         return fault_of(f, &qs->error);
     }

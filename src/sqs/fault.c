@@ -63,6 +63,7 @@ const char *sqs_code_namespace(enum sqs_code code)
     case SQS_SIGNATURE_MISMATCH:
     case SQS_MISSING_TOKEN:
     case SQS_UNKNOWN_OPERATION:
+    case SQS_ACCESS_DENIED:
     case SQS_MALFORMED:
         return "com.amazon.coral.service";
     default:

@@ -49,30 +49,57 @@ static enum sqs_code check_name(struct span name, struct fault *f)
     return SQS_OK;
 }
 
-// A number of at most 38 digits between -10^128 and 10^126.
+// Decimal digits with at most one point: *digits counts those from the first to the last that is
+// not zero, *magnitude is the power of ten of the first. Returns how many characters it took; 0: it
+// is no number.
+static size_t scan_mantissa(struct span s, int *digits, int *magnitude)
+{
+    size_t i = 0, seen = 0;
+    int point = -1, first = -1, last = -1, n = 0; // places among the digits
+    for (; i < s.len && n < 1000; i++) {
+        if (s.data[i] == '.' && point < 0) {
+            point = n;
+            continue;
+        }
+        if (s.data[i] < '0' || s.data[i] > '9')
+            break;
+        seen++;
+        if (s.data[i] != '0') {
+            first = first < 0 ? n : first;
+            last = n;
+        }
+        n++;
+    }
+    *digits = first < 0 ? 0 : last - first + 1;
+    *magnitude = (point < 0 ? n : point) - 1 - first;
+    return seen > 0 ? i : 0;
+}
+
+// Up to 38 significant digits, zero, or between 10^-128 and 10^126.
 static bool is_number(struct span s)
 {
-    size_t i = 0, mantissa = 0, exponent = 0;
-    bool point = false;
-    if (i < s.len && (s.data[i] == '-' || s.data[i] == '+'))
-        i++;
-    for (; i < s.len && ((s.data[i] >= '0' && s.data[i] <= '9') || (s.data[i] == '.' && !point));
-         i++) {
-        point = point || s.data[i] == '.';
-        mantissa += s.data[i] != '.';
+    int digits, magnitude;
+    uint64_t exponent = 0;
+    if (s.len > 0 && (s.data[0] == '-' || s.data[0] == '+'))
+        s = (struct span){s.data + 1, s.len - 1};
+    size_t mantissa = scan_mantissa(s, &digits, &magnitude);
+    if (mantissa == 0 || digits > 38)
+        return false;
+    struct span rest = {s.data + mantissa, s.len - mantissa};
+    if (rest.len > 0) {
+        if (rest.data[0] != 'e' && rest.data[0] != 'E')
+            return false;
+        rest = (struct span){rest.data + 1, rest.len - 1};
+        bool minus = rest.len > 0 && rest.data[0] == '-';
+        if (minus || (rest.len > 0 && rest.data[0] == '+'))
+            rest = (struct span){rest.data + 1, rest.len - 1};
+        if (!span_to_u64(rest, 9999, &exponent))
+            return false;
+        magnitude += minus ? -(int)exponent : (int)exponent;
     }
-    if (mantissa == 0 || mantissa > 38)
-        return false;
-    if (i == s.len)
-        return true;
-    if (s.data[i] != 'e' && s.data[i] != 'E')
-        return false;
-    i++;
-    if (i < s.len && (s.data[i] == '-' || s.data[i] == '+'))
-        i++;
-    for (; i < s.len && s.data[i] >= '0' && s.data[i] <= '9'; i++)
-        exponent++;
-    return i == s.len && exponent > 0 && exponent <= 3;
+    bool power_of_ten = digits == 1 && memchr(s.data, '1', mantissa) != NULL;
+    return digits == 0 || (magnitude >= -128 && magnitude < 126) ||
+           (magnitude == 126 && power_of_ten);
 }
 
 static bool type_is(struct span type, const char *base)

@@ -26,8 +26,8 @@ static enum err task_append(struct queues *qs, struct move_task *t, uint64_t *se
                                 .failure = t->destination_gone};
     struct journal_record record;
     memcpy(fixed.id, t->id, sizeof fixed.id);
-    struct span part = {(const char *)&fixed, sizeof fixed};
-    TRY(journal_append(qs->journal, JOURNAL_STATE, STORED_TASK, &part, 1, &record, error));
+    struct span parts[] = {{(const char *)&fixed, sizeof fixed}, span_from(t->destination_name)};
+    TRY(journal_append(qs->journal, JOURNAL_STATE, STORED_TASK, parts, 2, &record, error));
     if (t->recorded)
         journal_count(qs->journal, t->record.segment, -1, -(int64_t)t->record.bytes);
     journal_count(qs->journal, record.place.segment, 1, record.place.bytes);
@@ -98,6 +98,8 @@ enum sqs_code task_start(struct queues *qs, struct queue *source, struct queue *
     CHECK(t != NULL);
     t->queue = source;
     t->destination = destination != NULL ? destination->id : 0;
+    if (destination != NULL)
+        memcpy(t->destination_name, destination->name, sizeof t->destination_name);
     t->started_ms = now_ms;
     t->to_move = source->visible;
     t->rate = rate;
@@ -124,12 +126,6 @@ struct move_task *task_find(struct queue *q, struct span id)
 const struct move_task *tasks_of(const struct queue *q)
 {
     return q->tasks;
-}
-
-const char *task_destination_name(struct queues *qs, const struct move_task *t)
-{
-    const struct queue *q = t->destination != 0 ? queue_by_id(qs, t->destination) : NULL;
-    return q != NULL ? q->name : NULL;
 }
 
 static enum err task_end(struct queues *qs, struct move_task *t, enum task_status status,
@@ -185,6 +181,18 @@ static enum err redrive(struct queues *qs, int32_t slot, struct queue *target, i
     return err;
 }
 
+// Where a message goes; NULL or gone: nowhere. A source that was deleted and made again counts.
+static struct queue *target_of(struct queues *qs, const struct move_task *t,
+                               const struct message *m)
+{
+    if (t->destination != 0)
+        return queue_by_id(qs, t->destination);
+    struct queue *source = m->source != NO_QUEUE ? qs->queues[m->source] : NULL;
+    struct queue *again =
+        source != NULL && source->gone ? queue_find(qs, span_from(source->name)) : NULL;
+    return again != NULL && again->attributes.fifo == t->queue->attributes.fifo ? again : source;
+}
+
 // Moves up to `budget` messages. *ended: the task is over, or failed.
 static void task_step(struct queues *qs, struct move_task *t, uint64_t budget, int64_t now_ms,
                       bool *ended)
@@ -197,9 +205,7 @@ static void task_step(struct queues *qs, struct move_task *t, uint64_t budget, i
         if (slot == NONE)
             break;
         const struct message *m = message_at(qs, slot);
-        struct queue *target = t->destination != 0     ? queue_by_id(qs, t->destination)
-                               : m->source != NO_QUEUE ? qs->queues[m->source]
-                                                       : NULL;
+        struct queue *target = target_of(qs, t, m);
         if (target == NULL || target->gone) {
             t->destination_gone = t->destination != 0 || m->source != NO_QUEUE;
             status = TASK_FAILED;
@@ -264,6 +270,9 @@ enum err task_replay(struct queues *qs, struct queue *q, const struct journal_re
     memcpy(&fixed, record->payload.data, sizeof fixed);
     if (fixed.status > TASK_FAILED || memchr(fixed.id, '\0', sizeof fixed.id) == NULL)
         return fail(error, ERR_CORRUPT, 0, "the record of a move task cannot be");
+    struct span name = {record->payload.data + sizeof fixed, record->payload.len - sizeof fixed};
+    if (name.len > QUEUE_NAME_MAX)
+        return fail(error, ERR_CORRUPT, 0, "the name in the record of a move task is too long");
     struct move_task *t = task_find(q, span_from(fixed.id));
     if (t == NULL) {
         t = calloc(1, sizeof *t);
@@ -278,6 +287,7 @@ enum err task_replay(struct queues *qs, struct queue *q, const struct journal_re
     }
     t->queue = q;
     t->destination = fixed.destination;
+    snprintf(t->destination_name, sizeof t->destination_name, "%.*s", (int)name.len, name.data);
     t->started_ms = fixed.started_ms;
     t->moved = fixed.moved;
     t->to_move = fixed.to_move;

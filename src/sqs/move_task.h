@@ -8,15 +8,16 @@ enum task_status { TASK_RUNNING, TASK_COMPLETED, TASK_CANCELLED, TASK_FAILED };
 enum { TASKS_KEPT = 10, TASK_ID_BYTES = 40 };
 
 struct move_task {
-    struct move_task *next;         // of its queue, newest first
-    struct move_task *next_running; // of all
-    struct queue *queue;            // the source
-    uint64_t destination;           // id of a queue; 0: each message's own source
-    char id[TASK_ID_BYTES];         // UUID
-    int64_t started_ms;             // store time
-    int64_t next_ms;                // when more may be moved
-    int64_t paced_from_ms;          // the rate counts from here, and from
-    uint64_t budget_from;           // so many moved
+    struct move_task *next;                    // of its queue, newest first
+    struct move_task *next_running;            // of all
+    struct queue *queue;                       // the source
+    uint64_t destination;                      // id of a queue; 0: each message's own source
+    char destination_name[QUEUE_NAME_MAX + 1]; // stays when it is gone
+    char id[TASK_ID_BYTES];                    // UUID
+    int64_t started_ms;                        // store time
+    int64_t next_ms;                           // when more may be moved
+    int64_t paced_from_ms;                     // the rate counts from here, and from
+    uint64_t budget_from;                      // so many moved
     uint64_t moved, to_move;
     uint32_t rate; // messages per second; 0: as fast as it goes
     enum task_status status;
@@ -31,8 +32,6 @@ enum sqs_code task_start(struct queues *qs, struct queue *source, struct queue *
                          struct fault *f);
 struct move_task *task_find(struct queue *q, struct span id); // NULL: none
 const struct move_task *tasks_of(const struct queue *q);      // newest first
-const char *task_destination_name(struct queues *qs,
-                                  const struct move_task *t); // NULL: own sources, or gone
 enum sqs_code task_cancel(struct queues *qs, struct move_task *t, uint64_t *wait_for,
                           struct fault *f);
 

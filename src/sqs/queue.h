@@ -21,16 +21,16 @@ enum {
     MESSAGE_ID_BYTES = 16,
     BOOT_ID_BYTES = 16,
     QUEUE_TAGS_MAX = 50,
-    TAG_KEY_BYTES_MAX = 512,    // 128 characters
-    TAG_VALUE_BYTES_MAX = 1024, // 256 characters
+    TAG_KEY_MAX = 128, // characters
+    TAG_VALUE_MAX = 256,
 };
 
 struct queues_config {
-    const char *dir;                  // exists, ours alone
-    const struct journal_io *io;      // NULL: the real one
-    uint32_t segment_bytes;           // 0: default
+    const char *dir;             // exists, ours alone
+    const struct journal_io *io; // NULL: the real one
+    uint32_t segment_bytes;      // 0: default
     int64_t cooldown_ms; // SQS_COOLDOWN_S for Amazon's rules about purges and names; 0: none
-    struct loop *loop;                // NULL: synchronous journal
+    struct loop *loop;   // NULL: synchronous journal
     uint8_t store_id[STORE_ID_BYTES]; // random; used for a new store
     int64_t wall_ms, monotonic_ms;    // now
     uint8_t boot_id[BOOT_ID_BYTES];   // of the running kernel; zeros: unknown

@@ -121,8 +121,8 @@ struct queues {
 
     struct deadline *heap;
     uint32_t heap_len, heap_cap;
-    struct mlist pending; // by id
-    struct queue *ready;  // queues to look at in queues_wake
+    struct mlist pending;                       // by id
+    struct queue *ready;                        // queues to look at in queues_wake
     struct queue *deleted_first, *deleted_last; // remembered ones, by the time of their end
     uint32_t deleted_count;
 
@@ -169,8 +169,8 @@ void queue_drop_messages(struct queues *qs, struct queue *q);
 void queue_doom_messages(struct queues *qs, struct queue *q); // recovery
 void queue_forget_if_unused(struct queues *qs, struct queue *q);
 void queue_remember(struct queues *qs, struct queue *q, int64_t now_ms); // a deleted one's name
-void queues_forget(struct queues *qs, int64_t now_ms);                   // names that are free again
-int64_t queues_next_forget_ms(const struct queues *qs);                  // INT64_MAX: none
+void queues_forget(struct queues *qs, int64_t now_ms);              // names that are free again
+int64_t queues_next_forget_ms(const struct queues *qs);             // INT64_MAX: none
 enum sqs_code fault_of(struct fault *f, const struct error *error); // of the journal
 
 // --- delivery.c ---

@@ -45,7 +45,7 @@ static enum err queue_meet(struct queues *qs, uint64_t id, struct queue **out, s
 static enum err replay_pairs(struct queue *q, const struct stored_queue *fixed, struct span rest,
                              struct error *error)
 {
-    struct span name, value;
+    struct span name = {0}, value = {0};
     struct fault f;
     struct queue_attributes a;
     attributes_init(&a, false);
@@ -249,7 +249,7 @@ static enum err replay_change(struct queues *qs, const struct journal_record *re
 static enum err replay_delete(struct queues *qs, const struct journal_record *record,
                               struct error *error)
 {
-    struct stored_delete gone;
+    struct stored_delete gone = {0};
     struct span rest = record->payload;
     do {
         TRY(take(&rest, &gone, sizeof gone, error));

@@ -3,6 +3,8 @@
 #include "base/digest.h"
 #include "base/text.h"
 
+#include <string.h>
+
 #define NAMESPACE "http://queue.amazonaws.com/doc/2012-11-05/"
 
 static bool has_output(enum sqs_action action)
@@ -28,6 +30,12 @@ void reply_begin(struct reply *r, bool json, enum sqs_action action)
     r->json = json;
     r->action = action;
     buf_clear(&r->out);
+    if (json && r->wrapped) {
+        buf_printf(&r->out, "{\"%sResponse\":{", action_name(action));
+        if (has_output(action))
+            buf_printf(&r->out, "\"%sResult\":{", action_name(action));
+        return;
+    }
     if (json) {
         if (has_output(action))
             buf_add_char(&r->out, '{');
@@ -85,6 +93,11 @@ static void element(struct reply *r, const char *name, struct span value)
 
 void reply_end(struct reply *r, const char *request_id)
 {
+    if (r->wrapped) {
+        buf_printf(&r->out, "%s\"ResponseMetadata\":{\"RequestId\":\"%s\"}}}",
+                   has_output(r->action) ? "}," : "", request_id);
+        return;
+    }
     if (r->json) {
         if (has_output(r->action))
             buf_add_char(&r->out, '}');
@@ -101,7 +114,14 @@ void reply_error(struct reply *r, const struct fault *f, const char *request_id)
 {
     const struct sqs_code_info *info = sqs_code_info(f->code);
     buf_clear(&r->out);
-    if (r->json) {
+    if (r->wrapped && f->code != SQS_UNKNOWN_OPERATION) {
+        buf_printf(&r->out, "{\"Error\":{\"Code\":\"%s\",\"Message\":", info->query_code);
+        json_escape(span_from(f->message), &r->out);
+        buf_printf(&r->out, ",\"Type\":\"%s\"},\"RequestId\":\"%s\"}",
+                   info->sender ? "Sender" : "Receiver", request_id);
+        return;
+    }
+    if (r->json && !r->wrapped) {
         buf_printf(&r->out, "{\"__type\":\"%s#%s\",\"message\":", sqs_code_namespace(f->code),
                    info->shape);
         json_escape(span_from(f->message), &r->out);
@@ -155,10 +175,19 @@ void reply_bool(struct reply *r, const char *name, bool value)
     }
 }
 
+// The third form writes the names of lists its own way.
+static const char *list_name(const struct reply *r, const char *name)
+{
+    return !r->wrapped                      ? name
+           : strcmp(name, "Messages") == 0  ? "messages"
+           : strcmp(name, "QueueUrls") == 0 ? "queueUrls"
+                                            : name;
+}
+
 void reply_list_begin(struct reply *r, const char *name)
 {
     if (r->json) {
-        json_name(r, name);
+        json_name(r, list_name(r, name));
         buf_add_char(&r->out, '[');
     }
 }
@@ -199,14 +228,14 @@ void reply_map_begin(struct reply *r, const char *name)
 {
     if (r->json) {
         json_name(r, name);
-        buf_add_char(&r->out, '{');
+        buf_add_char(&r->out, r->wrapped ? '[' : '{');
     }
 }
 
 void reply_map_end(struct reply *r)
 {
     if (r->json)
-        buf_add_char(&r->out, '}');
+        buf_add_char(&r->out, r->wrapped ? ']' : '}');
 }
 
 static void json_key(struct reply *r, struct span name)
@@ -219,6 +248,15 @@ static void json_key(struct reply *r, struct span name)
 void reply_map_entry(struct reply *r, const char *query_name, const char *key_name,
                      struct span name, struct span value)
 {
+    if (r->wrapped) {
+        ready(r);
+        buf_printf(&r->out, "{\"%s\":", key_name);
+        json_escape(name, &r->out);
+        buf_add_text(&r->out, ",\"Value\":");
+        json_escape(value, &r->out);
+        buf_add_char(&r->out, '}');
+        return;
+    }
     if (r->json) {
         json_key(r, name);
         json_escape(value, &r->out);
@@ -241,12 +279,19 @@ void reply_message_attribute(struct reply *r, struct span name, struct span type
         value = buf_view(&text);
     }
     if (r->json) {
-        json_key(r, name);
+        if (r->wrapped) {
+            ready(r);
+            buf_add_text(&r->out, "{\"Name\":");
+            json_escape(name, &r->out);
+            buf_add_text(&r->out, ",\"Value\":");
+        } else {
+            json_key(r, name);
+        }
         buf_add_text(&r->out, "{\"DataType\":");
         json_escape(type, &r->out);
         buf_printf(&r->out, ",\"%s\":", value_name);
         json_escape(value, &r->out);
-        buf_add_char(&r->out, '}');
+        buf_add_text(&r->out, r->wrapped ? "}}" : "}");
         return;
     }
     ready(r);

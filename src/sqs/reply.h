@@ -2,12 +2,15 @@
 // same. Pure.
 //   JSON   {"Messages":[{"MessageId":"…"}]}
 //   Query  <XResponse><XResult><Message><MessageId>…</MessageId></Message></XResult>…</XResponse>
+// and in a third form, for a Query request with "Accept: application/json":
+//   {"XResponse":{"XResult":{"messages":[{"MessageId":"…"}]},"ResponseMetadata":{…}}}
 #pragma once
 
 #include "sqs/sqs_request.h"
 
 struct reply {
     bool json;
+    bool wrapped; // with json: the third form
     enum sqs_action action;
     struct buf out; // owned
 };

@@ -56,7 +56,9 @@ static void send_reply(struct session *s)
 {
     const struct sqs_call *c = &s->call;
     struct http_header headers[3] = {
-        {SPAN("Content-Type"), c->json ? SPAN("application/x-amz-json-1.0") : SPAN("text/xml")},
+        {SPAN("Content-Type"), c->json          ? SPAN("application/x-amz-json-1.0")
+                               : c->out.wrapped ? SPAN("application/json")
+                                                : SPAN("text/xml")},
         {SPAN("x-amzn-RequestId"), {s->http->id, strlen(s->http->id)}},
     };
     size_t count = 2;
@@ -89,6 +91,7 @@ static void refuse(struct session *s)
 {
     const struct fault *f = &s->call.fault;
     s->call.out.json = s->call.json;
+    s->call.out.wrapped = s->call.accept_json && f->code != SQS_UNKNOWN_OPERATION;
     s->status = sqs_code_info(f->code)->status;
     metric_add(s->role->metrics.faults, 1);
     reply_error(&s->call.out, f, s->http->id);
@@ -318,6 +321,8 @@ void session_start(struct role *role, struct http_request *http)
     struct span target = http_request_header(http, "X-Amz-Target");
     struct span type = http_request_header(http, "Content-Type");
     s->call.json = target.len > 0 || span_starts(type, "application/x-amz-json");
+    s->call.accept_json =
+        !s->call.json && span_starts(http_request_header(http, "Accept"), "application/json");
     if (role->failed)
         fault(&s->call.fault, SQS_UNAVAILABLE, "The server is ending: %s", role->why.msg);
     if (role->failed || serve(s, target) != SQS_OK)

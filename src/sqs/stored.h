@@ -85,8 +85,9 @@ struct stored_dedup { // compaction: a deduplication id whose message's record g
 };
 _Static_assert(sizeof(struct stored_dedup) == 56, "on-disk size");
 
-struct stored_task {      // a message move task; the latest record wins
-    uint64_t queue;       // id of the source
+struct stored_task { // a message move task; the latest record wins. Followed by the destination's
+                     // name, if there is one
+    uint64_t queue;  // id of the source
     uint64_t destination; // id; 0: each message's own source
     int64_t started_ms;
     uint64_t moved, to_move;
@@ -98,9 +99,9 @@ struct stored_task {      // a message move task; the latest record wins
 };
 _Static_assert(sizeof(struct stored_task) == 96, "on-disk size");
 
-enum {                      // flags of a queue
-    STORED_QUEUE_GONE = 1,  // deleted; name and attributes stay for those who came from it
-    STORED_DEDUP_GROUP = 2, // FIFO: deduplication per group, as of its creation
+enum {                       // flags of a queue
+    STORED_QUEUE_GONE = 1,   // deleted; name and attributes stay for those who came from it
+    STORED_DEDUP_GROUP = 2,  // FIFO: deduplication per group, as of its creation
     STORED_QUEUE_PURGED = 4, // behind the tags: int64_t, when it was purged (store time)
 };
 

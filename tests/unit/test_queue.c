@@ -552,4 +552,5 @@ SUITE_MAIN("queue", message_is_received_once_it_is_durable, order_is_that_of_sen
            wall_clock_jumps_move_no_deadline, purge_takes_all_and_later_sends_stay,
            waiters_are_woken_by_every_waker, deleted_queue_and_a_new_one_of_its_name,
            name_of_a_deleted_queue_is_free_after_a_minute, names_of_deleted_queues_are_bounded,
-           one_purge_in_a_minute, handles_cannot_be_made_up, compaction_keeps_the_store_small, index_is_small)
+           one_purge_in_a_minute, handles_cannot_be_made_up, compaction_keeps_the_store_small,
+           index_is_small)
