@@ -13,11 +13,13 @@ static const struct command commands[] = {
     {"predict", predict_main, "run a model on files, without queue and store"},
     {"model", model_main, "model packages: list, inspect, import, fetch"},
     {"bench", bench_main, "measure: engine, pipeline"},
+    {"experiment", experiment_main, "threads against processes, measured on this machine"},
     {"gateway", gateway_main, "one role: REST interface and page"},
     {"worker", worker_main, "one role: the pool of processes that infer"},
     {"sqs", sqs_main, "one role: the queue service (Amazon SQS protocol)"},
     {"s3", s3_main, "one role: the object store (Amazon S3 protocol)"},
     {"zygote", zygote_main, NULL},
+    {"experiment-case", experiment_case_main, NULL},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

@@ -30,6 +30,7 @@ static enum err compile(struct engine *e, struct graph *g, const struct engine_o
     e->output = g->values[g->output].t.shape;
     e->int8 = o->int8 != NULL;
     g->watched = o->watched;
+    g->threads = o->threads;
     if (e->int8)
         TRY(quantization_apply(o->int8, g, error));
     return program_compile(g, &e->program, error);

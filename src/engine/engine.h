@@ -31,6 +31,9 @@ struct engine_options {
     const struct quantization *int8; // what runs in integers; NULL: nothing
     bool watched;                    // for engine_watch; more memory
     bool logits;                     // without the Softmax at the model's end, if there is one
+    // OpenMP threads that compute each layer together; 0: one. Above one only for processes that
+    // never fork afterwards: those threads are not in the child, which would wait for them.
+    int threads;
 };
 // ERR_FORMAT also: *int8 names tensors that the model lacks.
 enum err engine_load_with(const char *onnx_path, const struct engine_options *options,

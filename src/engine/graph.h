@@ -217,6 +217,7 @@ struct graph {
     int opset;
     int input, output; // values
     bool watched;      // program_watch will want to see every value
+    int threads;       // that compute one step together, at compile time and in runs; 0: one
     size_t fold_work;  // elements read and written for constant folding
     double flop;       // of Conv, Gemm, MatMul; multiply and add are two
 };

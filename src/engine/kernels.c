@@ -572,10 +572,11 @@ static enum err compile(struct lowering *l, struct error *error)
 enum err program_compile(struct graph *g, struct program **out, struct error *error)
 {
     *out = NULL;
-    omp_set_num_threads(1);
     struct lowering l = {.graph = g, .program = calloc(1, sizeof(struct program))};
     if (l.program == NULL)
         return no_memory(error);
+    l.program->threads = g->threads > 0 ? g->threads : 1;
+    omp_set_num_threads(l.program->threads);
     enum err err = compile(&l, error);
     free(l.layouts);
     free(l.copies);

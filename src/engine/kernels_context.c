@@ -96,7 +96,7 @@ enum err program_context_new(const struct program *p, struct program_context **o
                              struct error *error)
 {
     *out = NULL;
-    omp_set_num_threads(1); // a setting of the calling thread
+    omp_set_num_threads(p->threads); // a setting of the calling thread
     struct program_context *c = calloc(1, sizeof *c);
     if (c == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for a context of the model");
@@ -155,7 +155,8 @@ enum err program_run(struct program_context *c, const float *input, float *outpu
                      const atomic_int *cancel, int64_t deadline_ms, struct error *error)
 {
     const struct program *p = c->program;
-    omp_set_num_threads(1); // the caller may be another thread than the one that made the context
+    // the caller may be another thread than the one that made the context
+    omp_set_num_threads(p->threads);
     memcpy(address(c, &p->input.place), input, p->input_bytes);
     for (size_t i = 0; i < p->step_count; i++) {
         TRY(check_stop(cancel, deadline_ms, error));
@@ -225,7 +226,7 @@ enum err program_watch(struct program_context *c, const float *input, engine_wat
     float *room = malloc(largest * sizeof *room);
     if (room == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory to watch the model");
-    omp_set_num_threads(1);
+    omp_set_num_threads(p->threads);
     memcpy(address(c, &p->input.place), input, p->input_bytes);
     enum err err = run_watched(c, room, watcher, context, error);
     free(room);
@@ -243,7 +244,7 @@ enum err program_profile(struct program_context *c, const float *input, float *o
                          struct engine_step *steps, struct error *error)
 {
     const struct program *p = c->program;
-    omp_set_num_threads(1);
+    omp_set_num_threads(p->threads);
     memcpy(address(c, &p->input.place), input, p->input_bytes);
     for (size_t i = 0; i < p->step_count; i++) {
         int64_t start = now_ns();

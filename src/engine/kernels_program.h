@@ -55,6 +55,7 @@ struct program {
     size_t weight_bytes, arena_bytes;
     struct operand input, output;
     size_t input_bytes, output_bytes;
+    int threads;           // that compute a step together; oneDNN wants the number at creation too
     struct watch *watches; // for graphs that are watched
     size_t watch_count, watch_cap;
 };
