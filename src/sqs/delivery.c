@@ -1,5 +1,5 @@
 // Messages: sent, received, hidden, deleted, dead-lettered, expired; and who waits for them.
-#include "sqs/fifo.h"
+#include "sqs/fair.h"
 
 #include "base/check.h"
 
@@ -40,6 +40,13 @@ static uint64_t *counter_of(struct queue *q, enum where where)
     }
 }
 
+static void count(struct queues *qs, const struct message *m, enum where where, int sign)
+{
+    *counter_of(qs->queues[m->queue], where) += (uint64_t)(int64_t)sign;
+    if (m->group != 0)
+        group_count(qs, m->group, where, sign);
+}
+
 // FIFO messages stay in their group's list whatever happens to them; only the first one decides.
 static void place_in_group(struct queues *qs, int32_t slot, enum where where)
 {
@@ -53,11 +60,12 @@ void message_place(struct queues *qs, int32_t slot, enum where where)
 {
     struct message *m = message_at(qs, slot);
     struct queue *q = qs->queues[m->queue];
-    if (m->group != 0 && where == RETURNED)
+    bool fifo = q->attributes.fifo && m->group != 0;
+    if (fifo && where == RETURNED)
         where = READY;
     m->where = (uint8_t)where;
-    ++*counter_of(q, where);
-    if (m->group != 0 && where != PENDING) {
+    count(qs, m, where, 1);
+    if (fifo && where != PENDING) {
         place_in_group(qs, slot, where);
         return;
     }
@@ -66,11 +74,11 @@ void message_place(struct queues *qs, int32_t slot, enum where where)
         list_push(qs, &qs->pending, slot);
         break;
     case READY:
-        list_push(qs, &q->ready, slot);
-        queue_flag(qs, q);
-        break;
     case RETURNED:
-        list_push(qs, &q->returned, slot);
+        if (m->group != 0)
+            fair_enter(qs, slot, where == RETURNED);
+        else
+            list_push(qs, where == READY ? &q->ready : &q->returned, slot);
         queue_flag(qs, q);
         break;
     case DELAYED:
@@ -87,20 +95,22 @@ void message_unplace(struct queues *qs, int32_t slot)
     struct message *m = message_at(qs, slot);
     struct queue *q = qs->queues[m->queue];
     enum where where = (enum where)m->where;
-    --*counter_of(q, where);
+    count(qs, m, where, -1);
     if (where == PENDING)
         list_remove(qs, &qs->pending, slot);
     else if (where == DELAYED || where == IN_FLIGHT)
         deadline_cancel(qs, slot);
     else if (m->group == 0)
         list_remove(qs, where == READY ? &q->ready : &q->returned, slot);
+    else if (!q->attributes.fifo)
+        fair_leave(qs, slot);
 }
 
 void message_durable(struct queues *qs, int32_t slot)
 {
     struct message *m = message_at(qs, slot);
     message_unplace(qs, slot);
-    if (m->group != 0)
+    if (m->group != 0 && qs->queues[m->queue]->attributes.fifo)
         group_enter(qs, slot);
     message_place(qs, slot, m->visible_ms != 0 ? DELAYED : READY);
 }
@@ -132,7 +142,7 @@ static void ungroup(struct queues *qs, int32_t slot, bool pending)
     uint32_t group = m->group;
     if (group == 0)
         return;
-    if (!pending) {
+    if (!pending && qs->queues[m->queue]->attributes.fifo) {
         group_leave(qs, slot);
         group_update(qs, group);
     }
@@ -272,8 +282,8 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
     m->at8 = record.place.at8;
     m->bytes = record.place.bytes;
     m->body_segment = m->state_segment = record.place.segment;
-    if (q->attributes.fifo)
-        m->group = group_use(qs, q, in->group);
+    if (in->group.len > 0)
+        m->group = group_join(qs, q, in->group, now_ms);
     message_pin(qs, m, 1);
     enter(qs, q, slot);
     message_place(qs, slot, PENDING);
@@ -318,8 +328,8 @@ enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uin
     struct queue *from = qs->queues[m->queue];
     struct message before = *m;
     uint32_t group = 0;
-    if (target->attributes.fifo && m->group != 0)
-        group = group_use(qs, target, group_name(qs, m->group));
+    if (m->group != 0)
+        group = group_join(qs, target, group_name(qs, m->group), entered_ms);
     m->queue = target->slot;
     m->moved = 1;
     m->entered_ms = entered_ms;
@@ -343,7 +353,7 @@ enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uin
     m->group = group;
     message_source_set(qs, m, source);
     enter(qs, target, slot);
-    if (group != 0)
+    if (group != 0 && target->attributes.fifo)
         group_enter(qs, slot);
     message_place(qs, slot, READY);
     return OK;
@@ -415,13 +425,15 @@ static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_
                                       const struct receive_in *in, int visibility_s,
                                       struct received *out, size_t *count, struct fault *f)
 {
+    if (q->noisy.head != NONE)
+        fair_review(qs, q, now_ms);
     while (*count < in->max) {
-        int32_t slot = q->returned.head != NONE ? q->returned.head : q->ready.head;
+        int32_t slot = fair_next(qs, q);
         if (slot == NONE)
             break;
         if (message_take_out(qs, q, slot, now_ms))
             continue;
-        if (q->in_flight + *count >= SQS_INFLIGHT_MAX) {
+        if (q->in_flight + (visibility_s > 0 ? 0 : *count) >= SQS_INFLIGHT_MAX) {
             if (in->over_limit_is_error && *count == 0)
                 return fault(f, SQS_OVER_LIMIT,
                              "The queue has %d messages in flight, which is the limit: delete some "
@@ -431,12 +443,16 @@ static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_
         }
         message_claim(qs, q, slot, now_ms, visibility_s, &out[*count]);
         ++*count;
+        if (visibility_s > 0) {
+            message_place(qs, slot, IN_FLIGHT);
+            if (message_at(qs, slot)->group != 0)
+                fair_judge(qs, q, message_at(qs, slot)->group, now_ms);
+        }
     }
-    // placed at the end, so that with a visibility timeout of 0 none is claimed twice
-    for (size_t i = 0; i < *count; i++) {
+    // with a visibility timeout of 0 placed at the end, so that none is claimed twice
+    for (size_t i = 0; visibility_s == 0 && i < *count; i++) {
         int32_t slot = (int32_t)out[i].receipt.slot;
-        message_place(qs, slot,
-                      visibility_s > 0 ? IN_FLIGHT : message_place_back(message_at(qs, slot)));
+        message_place(qs, slot, message_place_back(message_at(qs, slot)));
     }
     return SQS_OK;
 }
@@ -542,7 +558,6 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
 {
     struct receipt r;
     int32_t slot = NONE;
-    (void)now_ms;
     switch (receipt_check(qs, q, handle, &r, &slot)) {
     case NOT_A_RECEIPT:
         return not_a_receipt(handle, f);
@@ -559,6 +574,9 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
     }
     if (q->attributes.fifo && message_at(qs, slot)->where != IN_FLIGHT)
         return fault_value(f, handle, "ReceiptHandle", "The receipt handle has expired.");
+    const struct message *m = message_at(qs, slot);
+    if (!q->attributes.fifo && m->where == IN_FLIGHT)
+        fair_processed(qs, q, m->group, now_ms, now_ms - r.received_at_ms);
     if (message_append_delete(qs, slot, wait_for, &qs->error) != OK)
         return fault_of(f, &qs->error);
     qs->stats.deleted++;

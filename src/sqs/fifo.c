@@ -79,18 +79,22 @@ uint32_t group_use(struct queues *qs, struct queue *q, struct span name)
     return (uint32_t)slot + 1;
 }
 
+uint32_t group_join(struct queues *qs, struct queue *q, struct span name, int64_t now_ms)
+{
+    uint32_t group = group_use(qs, q, name);
+    struct group *g = &qs->groups[group - 1];
+    g->last_sent_ms = g->last_sent_ms > now_ms ? g->last_sent_ms : now_ms;
+    return group;
+}
+
 struct span group_name(const struct queues *qs, uint32_t group)
 {
     const struct group *g = &qs->groups[group - 1];
     return (struct span){g->name, g->name_bytes};
 }
 
-static void ready_remove(struct queues *qs, struct group *g)
+static void unlink_group(struct queues *qs, struct mlist *l, struct group *g)
 {
-    struct mlist *l = &qs->queues[g->queue]->ready_groups;
-    if (!g->ready)
-        return;
-    g->ready = false;
     if (g->ready_prev != NONE)
         qs->groups[g->ready_prev].ready_next = g->ready_next;
     else
@@ -101,18 +105,62 @@ static void ready_remove(struct queues *qs, struct group *g)
         l->tail = g->ready_prev;
 }
 
-static void ready_push(struct queues *qs, int32_t slot)
+static void link_group(struct queues *qs, struct mlist *l, int32_t index)
 {
-    struct group *g = &qs->groups[slot];
-    struct mlist *l = &qs->queues[g->queue]->ready_groups;
-    g->ready = true;
+    struct group *g = &qs->groups[index];
     g->ready_prev = l->tail;
     g->ready_next = NONE;
     if (l->tail != NONE)
-        qs->groups[l->tail].ready_next = slot;
+        qs->groups[l->tail].ready_next = index;
     else
-        l->head = slot;
-    l->tail = slot;
+        l->head = index;
+    l->tail = index;
+}
+
+void group_ready_push(struct queues *qs, int32_t index)
+{
+    struct group *g = &qs->groups[index];
+    g->ready = true;
+    link_group(qs, &qs->queues[g->queue]->ready_groups, index);
+}
+
+void group_ready_remove(struct queues *qs, struct group *g)
+{
+    if (g->ready)
+        unlink_group(qs, &qs->queues[g->queue]->ready_groups, g);
+    g->ready = false;
+}
+
+void group_noisy_push(struct queues *qs, int32_t index)
+{
+    struct group *g = &qs->groups[index];
+    g->noisy = true;
+    link_group(qs, &qs->queues[g->queue]->noisy, index);
+    qs->queues[g->queue]->noisy_count++;
+}
+
+void group_noisy_remove(struct queues *qs, struct group *g)
+{
+    if (!g->noisy)
+        return;
+    g->noisy = false;
+    unlink_group(qs, &qs->queues[g->queue]->noisy, g);
+    qs->queues[g->queue]->noisy_count--;
+}
+
+void group_count(struct queues *qs, uint32_t group, enum where where, int sign)
+{
+    struct group *g = &qs->groups[group - 1];
+    uint32_t step = (uint32_t)sign; // of 1 or -1
+    if (where == IN_FLIGHT) {
+        if (g->in_flight == (sign > 0 ? 0 : 1))
+            qs->queues[g->queue]->groups_in_flight += step;
+        g->in_flight += step;
+    } else if (where == DELAYED || where == PENDING) {
+        g->delayed += step;
+    } else {
+        g->visible += step;
+    }
 }
 
 void group_drop(struct queues *qs, uint32_t group)
@@ -121,7 +169,8 @@ void group_drop(struct queues *qs, uint32_t group)
     struct group *g = &qs->groups[slot];
     if (--g->uses > 0)
         return;
-    ready_remove(qs, g);
+    group_ready_remove(qs, g);
+    group_noisy_remove(qs, g);
     int32_t *at = &qs->group_buckets[g->hash % qs->group_bucket_count];
     while (*at != slot)
         at = &qs->groups[*at].next_in_bucket;
@@ -146,13 +195,13 @@ void group_leave(struct queues *qs, int32_t slot)
 void group_update(struct queues *qs, uint32_t group)
 {
     struct group *g = &qs->groups[group - 1];
-    if (g->busy)
+    if (g->walked)
         return;
     bool ready = g->messages.head != NONE && message_at(qs, g->messages.head)->where == READY;
     if (!ready) {
-        ready_remove(qs, g);
+        group_ready_remove(qs, g);
     } else if (!g->ready) {
-        ready_push(qs, (int32_t)group - 1);
+        group_ready_push(qs, (int32_t)group - 1);
         queue_flag(qs, qs->queues[g->queue]);
     }
 }
@@ -194,8 +243,8 @@ size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t m
     size_t walked_count = 0;
     while (count < max && q->ready_groups.head != NONE && walked_count < 10) {
         uint32_t group = (uint32_t)q->ready_groups.head + 1;
-        ready_remove(qs, &qs->groups[group - 1]);
-        qs->groups[group - 1].busy = true;
+        group_ready_remove(qs, &qs->groups[group - 1]);
+        qs->groups[group - 1].walked = true;
         qs->groups[group - 1].uses++; // it must not go while it is walked
         walked[walked_count++] = group;
         count += take_from(qs, q, group, now_ms, max - count, visibility_s, out + count);
@@ -203,7 +252,7 @@ size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t m
     for (size_t i = 0; i < count; i++)
         message_place(qs, (int32_t)out[i].receipt.slot, visibility_s > 0 ? IN_FLIGHT : READY);
     for (size_t i = 0; i < walked_count; i++) {
-        qs->groups[walked[i] - 1].busy = false;
+        qs->groups[walked[i] - 1].walked = false;
         group_update(qs, walked[i]);
         group_drop(qs, walked[i]);
     }

@@ -1,5 +1,5 @@
-// FIFO queues inside the state machine: message groups, the memory of deduplication, receive
-// attempts. Included by the state machine's own files only.
+// Message groups inside the state machine, and what FIFO queues make of them: order, the memory of
+// deduplication, receive attempts. Included by the state machine's own files only.
 #pragma once
 
 #include "sqs/queue_internal.h"
@@ -12,14 +12,21 @@ enum {
 };
 
 struct group {             // of one queue; by index + 1 in message.group
-    struct mlist messages; // durable ones, in their order, hidden or not
-    int32_t ready_prev, ready_next;
-    int32_t next_in_bucket; // also the list of free ones
-    uint32_t hash, uses;    // messages that name it, also those not durable yet
+    struct mlist messages; // FIFO: durable ones, in their order, hidden or not; else those that can
+                           // be received
+    int32_t ready_prev, ready_next; // of queue.ready_groups or queue.noisy
+    int32_t next_in_bucket;         // also the list of free ones
+    uint32_t hash, uses;            // messages that name it, also those not durable yet
     uint16_t queue;
     uint16_t name_bytes;
-    bool ready; // its first message can be received: in the queue's list
-    bool busy;  // a receive is walking it
+    bool ready;                           // in queue.ready_groups
+    bool noisy;                           // in queue.noisy
+    bool walked;                          // FIFO: a receive is walking it
+    uint32_t visible, in_flight, delayed; // its messages
+    // standard queues only (fair.h)
+    uint64_t turn; // ready: it came to the end of ready_groups when ids were here
+    int64_t last_sent_ms;
+    struct busy busy;
     char *name;
 };
 
@@ -43,11 +50,18 @@ struct attempt {          // a ReceiveRequestAttemptId
 
 // --- groups ---
 uint32_t group_use(struct queues *qs, struct queue *q, struct span name); // for message.group
-void group_drop(struct queues *qs, uint32_t group);                       // one use less
+// The same for a message that is sent, or comes from another queue.
+uint32_t group_join(struct queues *qs, struct queue *q, struct span name, int64_t now_ms);
+void group_drop(struct queues *qs, uint32_t group); // one use less
 struct span group_name(const struct queues *qs, uint32_t group);
 void group_enter(struct queues *qs, int32_t slot); // a message becomes its group's last
 void group_leave(struct queues *qs, int32_t slot);
-void group_update(struct queues *qs, uint32_t group); // ready or not, after any change
+void group_update(struct queues *qs, uint32_t group); // FIFO: ready or not, after any change
+void group_count(struct queues *qs, uint32_t group, enum where where, int sign);
+void group_ready_push(struct queues *qs, int32_t index);
+void group_ready_remove(struct queues *qs, struct group *g); // if it is in the list
+void group_noisy_push(struct queues *qs, int32_t index);
+void group_noisy_remove(struct queues *qs, struct group *g); // the same
 void groups_release(struct queues *qs);
 
 // Claims from groups in turn, from each as many as can be. claim and take_out as in queue_receive.

@@ -1,7 +1,7 @@
 #include "sqs/move_task.h"
 
 #include "base/check.h"
-#include "sqs/fifo.h"
+#include "sqs/fair.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,7 +160,7 @@ static int32_t next_slot(const struct queues *qs, const struct queue *q)
 {
     if (q->attributes.fifo)
         return q->ready_groups.head != NONE ? qs->groups[q->ready_groups.head].messages.head : NONE;
-    return q->returned.head != NONE ? q->returned.head : q->ready.head;
+    return fair_next(qs, q);
 }
 
 // A redriven message is a new one in its queue: received never, its time begins.

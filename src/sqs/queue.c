@@ -211,7 +211,8 @@ struct queue *queue_add(struct queues *qs, uint64_t id)
     if (id != 0)
         id_set(qs, q, id);
     q->slot = (uint16_t)slot;
-    q->ready = q->returned = q->age = q->ready_groups = (struct mlist){NONE, NONE};
+    q->ready = q->returned = q->age = (struct mlist){NONE, NONE};
+    q->ready_groups = q->noisy = (struct mlist){NONE, NONE};
     attributes_init(&q->attributes, false);
     qs->queues[slot] = q;
     return q;

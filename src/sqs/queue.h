@@ -74,8 +74,17 @@ struct queue_info {
     uint64_t waiters;
 };
 
+// What a fair queue has beside its noisy groups (see fair.h); of a FIFO queue, nothing is noisy.
+struct queue_fairness {
+    uint64_t groups_in_flight; // groups that have messages in flight
+    uint64_t noisy_groups;
+    uint64_t visible, in_flight, delayed; // in quiet groups, or in none
+    int64_t oldest_ms; // of these; 0: none. Behind 1000 older noisy ones it is said to be as old
+};
+
 struct queue *queue_find(struct queues *qs, struct span name); // NULL: none
 void queue_info(struct queues *qs, const struct queue *q, struct queue_info *out);
+void queue_fairness(struct queues *qs, struct queue *q, int64_t now_ms, struct queue_fairness *out);
 size_t queues_count(const struct queues *qs);
 // In the order of their names, those that begin with prefix; fn returns false to stop.
 void queues_each(struct queues *qs, struct span prefix, bool (*fn)(void *ctx, struct queue *q),

@@ -40,9 +40,10 @@ struct message {
     uint8_t received_now; // received since this process started
     uint8_t moved;        // has changed its queue at some time
     uint8_t doomed; // recovery: purged, unless a later record shows that it was elsewhere by then
-    uint32_t deadline;          // 1 + place in the heap of deadlines, 0: not in it
-    uint32_t group;             // FIFO: 1 + index of its message group, 0: none
-    int32_t prev, next;         // of the list that `where` says; FIFO: of its group, once durable
+    uint32_t deadline;  // 1 + place in the heap of deadlines, 0: not in it
+    uint32_t group;     // 1 + index of its message group, 0: none
+    int32_t prev, next; // of the list that `where` says (with a group: the group's, if it can be
+                        // received); FIFO: of its group, once durable
     int32_t age_prev, age_next; // all messages of the queue, by time of entering
 };
 _Static_assert(sizeof(struct message) == 80, "memory per waiting message");
@@ -51,6 +52,11 @@ enum { NO_QUEUE = UINT16_MAX };
 
 struct mlist { // by slot
     int32_t head, tail;
+};
+
+struct busy {        // how long messages were in consumers' hands, lately
+    int64_t from_ms; // of the current window
+    uint64_t current_ms, before_ms;
 };
 
 struct queue {
@@ -70,8 +76,13 @@ struct queue {
     uint64_t record_sequence;
     struct mlist ready, returned, age;
     uint64_t visible, in_flight, delayed, pending;
-    struct mlist ready_groups; // FIFO: groups whose first message can be received
-    bool dedup_per_group;      // FIFO: as of its creation; changing the attribute changes nothing
+    // Groups by their turns. FIFO: whose first message can be received; else: quiet ones that have
+    // a message that can be received.
+    struct mlist ready_groups;
+    struct mlist noisy; // standard: noisy groups
+    uint32_t noisy_count, groups_in_flight;
+    struct busy busy;
+    bool dedup_per_group; // FIFO: as of its creation; changing the attribute changes nothing
     struct attempt *attempts;
     size_t attempt_count;
     struct move_task *tasks; // newest first

@@ -1,6 +1,6 @@
 // From records to state: recovery, and compaction, which asks of each record whether it still
 // matters.
-#include "sqs/fifo.h"
+#include "sqs/fair.h"
 #include "sqs/move_task.h"
 
 #include "base/check.h"
@@ -216,7 +216,7 @@ static enum err replay_message(struct queues *qs, const struct journal_record *r
         m->queue = q->slot;
         m->entered_ms = fixed.state.entered_ms;
         m->where = PENDING; // until queues_settle
-        if (group.len > 0 && (!q->known || q->attributes.fifo))
+        if (group.len > 0)
             m->group = group_use(qs, q, group);
         age_insert(qs, q, (int32_t)fixed.slot);
     } else {
@@ -355,15 +355,15 @@ static void settle_doomed(struct queues *qs, struct queue *q)
     }
 }
 
-// Groups are met before it is known what kind of queue it is.
+// Its place in its group: groups are met before it is known what kind of queue it is.
 static void settle_group(struct queues *qs, const struct queue *q, int32_t slot)
 {
     struct message *m = message_at(qs, slot);
     if (m->group == 0)
         return;
     if (!q->attributes.fifo) {
-        group_drop(qs, m->group);
-        m->group = 0;
+        struct group *g = &qs->groups[m->group - 1];
+        g->last_sent_ms = g->last_sent_ms > m->entered_ms ? g->last_sent_ms : m->entered_ms;
         return;
     }
     group_enter(qs, slot);
@@ -403,6 +403,9 @@ static void settle_queue(struct queues *qs, struct queue *q, int64_t now_ms)
                                                                : READY);
     }
     free(all);
+    for (int32_t i = q->age.head; i != NONE && !q->attributes.fifo; i = message_at(qs, i)->age_next)
+        if (message_at(qs, i)->group != 0)
+            fair_judge(qs, q, message_at(qs, i)->group, now_ms);
     queue_expiry_update(qs, q);
 }
 
