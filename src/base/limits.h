@@ -70,6 +70,9 @@ enum {
     WORKER_JOB_S_MAX = 30,    // a job that computes longer is hung: its child is killed
     WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed
     WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
+    WORKER_MODELS_MAX = 16,             // in one pool: all of them are in memory
+    WORKER_STDERR_BYTES_MAX = 64 << 10, // what a child may print for one job; above it is killed
+    WORKER_STDERR_TAIL_BYTES = 2 << 10, // its last lines, kept for the reason of its death
     WORKER_ANSWER_BYTES_MAX = 64 << 10, // predictions as JSON: 100 labels of 500 bytes
     WORKER_CHILD_BYTES_MAX = 640 << 20, // memory a child may add to what it shares: what one picture
                                         // may need while it is decoded (320 MiB), twice

@@ -123,11 +123,22 @@ void engine_layers(const struct engine *e, struct engine_layer *layers)
 enum err engine_context_new(const struct engine *e, struct engine_context **out,
                             struct error *error)
 {
+    return engine_context_new_in(e, NULL, out, error);
+}
+
+void engine_context_trace(struct engine_context *c, atomic_int *step)
+{
+    program_context_trace(c->program, step);
+}
+
+enum err engine_context_new_in(const struct engine *e, void *arena, struct engine_context **out,
+                               struct error *error)
+{
     struct engine_context *c = calloc(1, sizeof *c);
     *out = NULL;
     if (c == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for a context of the model");
-    enum err err = program_context_new(e->program, &c->program, error);
+    enum err err = program_context_new(e->program, arena, &c->program, error);
     if (err != OK) {
         free(c);
         return err;

@@ -52,6 +52,13 @@ size_t engine_arena_bytes(const struct engine *e);  // private memory of one con
 // ERR_NOMEM only.
 enum err engine_context_new(const struct engine *e, struct engine_context **out,
                             struct error *error) MUST_CHECK;
+// The same with the caller's memory for the arena: engine_arena_bytes or more, 64-byte aligned, as
+// long as the context. Contexts that never run at the same time may share it.
+enum err engine_context_new_in(const struct engine *e, void *arena, struct engine_context **out,
+                               struct error *error) MUST_CHECK;
+// The number of each step is stored in *step before it runs, for who looks from outside. NULL: no
+// longer.
+void engine_context_trace(struct engine_context *c, atomic_int *step);
 void engine_context_free(struct engine_context *c);
 
 // One picture: input in the model's own layout (engine_input_shape), output likewise.

@@ -19,8 +19,10 @@ void program_free(struct program *p); // NULL allowed
 size_t program_weight_bytes(const struct program *p);
 size_t program_arena_bytes(const struct program *p);
 
-enum err program_context_new(const struct program *p, struct program_context **out,
+// arena: the caller's memory, NULL: one of its own.
+enum err program_context_new(const struct program *p, void *arena, struct program_context **out,
                              struct error *error) MUST_CHECK;
+void program_context_trace(struct program_context *c, atomic_int *step);
 void program_context_free(struct program_context *c); // NULL allowed
 enum err program_run(struct program_context *c, const float *input, float *output,
                      const atomic_int *cancel, int64_t deadline_ms, struct error *error) MUST_CHECK;

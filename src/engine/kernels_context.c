@@ -21,6 +21,8 @@ struct program_context {
     const struct program *program;
     dnnl_stream_t stream;
     char *arena;
+    bool arena_is_ours;
+    atomic_int *trace; // the step's number goes there; NULL: nowhere
     struct bound_step *steps;
     dnnl_memory_t *memories; // own ones, to destroy
     size_t memory_count;
@@ -75,14 +77,16 @@ static enum err bind(struct program_context *c, struct error *error)
         operands += (size_t)p->steps[i].operand_count;
     c->steps = pool_calloc(&c->pool, p->step_count, sizeof *c->steps);
     c->memories = pool_calloc(&c->pool, operands, sizeof(dnnl_memory_t));
-    c->arena =
-        mmap(NULL, p->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (c->arena_is_ours)
+        c->arena =
+            mmap(NULL, p->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (c->arena == MAP_FAILED)
         c->arena = NULL;
     if (c->steps == NULL || c->memories == NULL || c->arena == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for a context of the model (%zu MiB)",
                     p->arena_bytes >> 20);
-    madvise(c->arena, p->arena_bytes, MADV_HUGEPAGE); // advice: failure changes nothing
+    if (c->arena_is_ours)
+        madvise(c->arena, p->arena_bytes, MADV_HUGEPAGE); // advice: failure changes nothing
     DNNL_TRY(dnnl_stream_create(&c->stream, p->engine, dnnl_stream_default_flags));
     for (size_t i = 0; i < p->step_count; i++) {
         const struct step *s = &p->steps[i];
@@ -92,7 +96,7 @@ static enum err bind(struct program_context *c, struct error *error)
     return OK;
 }
 
-enum err program_context_new(const struct program *p, struct program_context **out,
+enum err program_context_new(const struct program *p, void *arena, struct program_context **out,
                              struct error *error)
 {
     *out = NULL;
@@ -101,6 +105,8 @@ enum err program_context_new(const struct program *p, struct program_context **o
     if (c == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory for a context of the model");
     c->program = p;
+    c->arena = arena;
+    c->arena_is_ours = arena == NULL;
     enum err err = bind(c, error);
     if (err != OK) {
         program_context_free(c);
@@ -118,10 +124,15 @@ void program_context_free(struct program_context *c)
         dnnl_memory_destroy(c->memories[i]);
     if (c->stream != NULL)
         dnnl_stream_destroy(c->stream);
-    if (c->arena != NULL)
+    if (c->arena != NULL && c->arena_is_ours)
         munmap(c->arena, c->program->arena_bytes);
     pool_release(&c->pool);
     free(c);
+}
+
+void program_context_trace(struct program_context *c, atomic_int *step)
+{
+    c->trace = step;
 }
 
 static enum err run_step(struct program_context *c, size_t i, struct error *error)
@@ -160,6 +171,8 @@ enum err program_run(struct program_context *c, const float *input, float *outpu
     memcpy(address(c, &p->input.place), input, p->input_bytes);
     for (size_t i = 0; i < p->step_count; i++) {
         TRY(check_stop(cancel, deadline_ms, error));
+        if (c->trace != NULL)
+            atomic_store_explicit(c->trace, (int)i, memory_order_relaxed);
         TRY(run_step(c, i, error));
     }
     memcpy(output, address(c, &p->output.place), p->output_bytes);

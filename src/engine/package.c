@@ -274,11 +274,80 @@ static enum err package_read(const char *name, const char *search_path, struct p
     return model_digest(p->model_path, p->sha256, error);
 }
 
+static enum err add_file(struct digest *d, const char *path, struct error *error)
+{
+    AUTO_BUF struct buf text = {0};
+    TRY(file_read(path, PACKAGE_FILE_BYTES_MAX, &text, error));
+    digest_update(d, text.data, text.len);
+    digest_update(d, "", 1);
+    return OK;
+}
+
+// The model file by its digest, the rest by its bytes; each with its 0 byte, so that nothing runs
+// into the next.
+static enum err add_all(struct digest *d, const struct package *p, struct error *error)
+{
+    digest_update(d, p->name, strlen(p->name) + 1);
+    digest_update(d, p->sha256, strlen(p->sha256) + 1);
+    for (size_t i = 0; i < p->label_count; i++)
+        digest_update(d, p->labels[i], strlen(p->labels[i]) + 1);
+    if (has_package(p->folder)) {
+        char *json = join(p->folder, "smelt.json");
+        enum err err = add_file(d, json, error);
+        free(json);
+        TRY(err);
+    }
+    // one that is missing is package_quantization's to say
+    bool has_int8 = p->int8_path != NULL && access(p->int8_path, F_OK) == 0;
+    return has_int8 ? add_file(d, p->int8_path, error) : OK;
+}
+
+static enum err fingerprint(struct package *p, struct error *error)
+{
+    struct digest *d = digest_new(DIGEST_SHA256);
+    uint8_t bytes[SHA256_BYTES];
+    enum err err = add_all(d, p, error);
+    digest_finish(d, bytes);
+    digest_free(d);
+    hex_encode(bytes, sizeof bytes, p->fingerprint);
+    return err;
+}
+
+// "demo@int8": the precision that is asked for, whatever the package says of itself.
+static enum err choose_precision(struct package *p, const char *precision, struct error *error)
+{
+    AUTO_BUF struct buf name = {0};
+    buf_printf(&name, "%s%s", p->name, precision);
+    free(p->name);
+    p->name = buf_take(&name, NULL);
+    if (strcmp(precision, "@fp32") == 0) {
+        free(p->int8_path);
+        p->int8_path = NULL;
+    } else if (p->int8_path == NULL) {
+        p->int8_path = join(p->folder, PACKAGE_INT8_FILE);
+        if (access(p->int8_path, F_OK) != 0)
+            return fail(error, ERR_NOT_FOUND, 0,
+                        "model '%s': there is no '%s'; `smelt model quantize` makes one", p->name,
+                        p->int8_path);
+    }
+    return OK;
+}
+
 enum err package_open(const char *name_or_path, const char *search_path, struct package **out,
                       struct error *error)
 {
     struct package *p = package_new();
-    enum err err = package_read(name_or_path, search_path, p, error);
+    const char *at = strrchr(name_or_path, '@');
+    if (at != NULL && strcmp(at, "@fp32") != 0 && strcmp(at, "@int8") != 0)
+        at = NULL;
+    char *plain = copy_span((struct span){name_or_path, at != NULL ? (size_t)(at - name_or_path)
+                                                                   : strlen(name_or_path)});
+    enum err err = package_read(plain, search_path, p, error);
+    free(plain);
+    if (err == OK && at != NULL)
+        err = choose_precision(p, at, error);
+    if (err == OK)
+        err = fingerprint(p, error);
     if (err != OK) {
         package_free(p);
         return err;

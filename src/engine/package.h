@@ -18,6 +18,7 @@ struct package {
     char *model_path;             // the ONNX file
     char *int8_path;              // how to compute in int8; NULL: in fp32
     char sha256[65];              // of the model file: names the model in results
+    char fingerprint[65];         // of all that package_open read: equal ones answer equally
     struct preprocess preprocess; // width 0: the package does not say; package_fit sets it
     char **labels;                // [label_count]; "class 17" where the package has none
     size_t label_count;
@@ -30,7 +31,8 @@ struct package {
 };
 
 // name_or_path: a package's name (looked up in the folders of search_path, colon-separated), a
-// package folder, or a .onnx file. ERR_NOT_FOUND lists where it looked and which names exist.
+// package folder, or a .onnx file; with "@fp32" or "@int8" behind it, the package in this
+// precision, which then stands in its name too. ERR_NOT_FOUND lists where it looked and which names exist.
 // Each field of smelt.json is checked; an unknown one is an error that names the nearest.
 //
 // A bare file is shown RGB stretched to the size and layout of the network's input, bilinear,

@@ -7,13 +7,17 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct predictor {
     struct package *package;
     struct engine *engine;
     // of this process, made by predictor_prepare
     struct engine_context *context;
-    float *input, *output;
+    char *scratch; // arena, then input and output
+    bool scratch_is_ours;
+    atomic_int *trace;               // NULL: none
+    float *input, *output;           // of scratch
     struct prediction *top;          // [package top_k]
     struct prediction_group *groups; // [package group_count]
 };
@@ -21,11 +25,12 @@ struct predictor {
 static void unprepare(struct predictor *p)
 {
     engine_context_free(p->context);
-    free(p->input);
-    free(p->output);
+    if (p->scratch != NULL && p->scratch_is_ours)
+        munmap(p->scratch, predictor_scratch_bytes(p));
     free(p->top);
     free(p->groups);
     p->context = NULL;
+    p->scratch = NULL;
     p->input = p->output = NULL;
     p->top = NULL;
     p->groups = NULL;
@@ -56,25 +61,97 @@ const char *predictor_precision(const struct predictor *p)
     return engine_precision(p->engine);
 }
 
-enum err predictor_prepare(struct predictor *p, struct error *error)
+// Each part begins on a cache line.
+static size_t line_up(size_t bytes)
 {
-    const struct preprocess *pre = &p->package->preprocess;
-    if (p->context == NULL) {
-        TRY(engine_context_new(p->engine, &p->context, error));
-        p->input = malloc(engine_input_floats(p->engine) * sizeof *p->input);
-        p->output = malloc(engine_output_floats(p->engine) * sizeof *p->output);
-        p->top = calloc((size_t)p->package->top_k, sizeof *p->top);
-        p->groups = calloc(p->package->group_count + 1, sizeof *p->groups);
+    return (bytes + 63) & ~(size_t)63;
+}
+
+size_t predictor_scratch_bytes(const struct predictor *p)
+{
+    return line_up(engine_arena_bytes(p->engine)) +
+           line_up(engine_input_floats(p->engine) * sizeof(float)) +
+           line_up(engine_output_floats(p->engine) * sizeof(float));
+}
+
+static enum err make_scratch(struct predictor *p, struct error *error)
+{
+    size_t bytes = predictor_scratch_bytes(p);
+    p->scratch = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p->scratch == MAP_FAILED) {
+        p->scratch = NULL;
+        return fail(error, ERR_NOMEM, 0, "no memory for the tensors of model '%s' (%zu MiB)",
+                    p->package->name, bytes >> 20);
     }
-    if (p->input == NULL || p->output == NULL || p->top == NULL || p->groups == NULL) {
-        unprepare(p);
-        return fail(error, ERR_NOMEM, 0, "no memory for the tensors of model '%s'",
+    p->scratch_is_ours = true;
+    madvise(p->scratch, bytes, MADV_HUGEPAGE); // advice: failure changes nothing
+    return OK;
+}
+
+static enum err make_context(struct predictor *p, void *scratch, struct error *error)
+{
+    p->scratch = scratch;
+    p->scratch_is_ours = false;
+    if (scratch == NULL)
+        TRY(make_scratch(p, error));
+    p->input = (float *)(void *)(p->scratch + line_up(engine_arena_bytes(p->engine)));
+    p->output = (float *)(void *)((char *)p->input +
+                                  line_up(engine_input_floats(p->engine) * sizeof(float)));
+    p->top = calloc((size_t)p->package->top_k, sizeof *p->top);
+    p->groups = calloc(p->package->group_count + 1, sizeof *p->groups);
+    if (p->top == NULL || p->groups == NULL)
+        return fail(error, ERR_NOMEM, 0, "no memory for the scores of model '%s'",
                     p->package->name);
+    return engine_context_new_in(p->engine, p->scratch, &p->context, error);
+}
+
+enum err predictor_prepare_in(struct predictor *p, void *scratch, struct error *error)
+{
+    if (p->context == NULL) {
+        enum err err = make_context(p, scratch, error);
+        if (err != OK) {
+            unprepare(p);
+            return err;
+        }
     }
     uint8_t grey[3] = {127, 127, 127};
     struct image image = {1, 1, grey};
-    TRY(image_to_tensor(&image, pre, p->input, error));
+    TRY(image_to_tensor(&image, &p->package->preprocess, p->input, error));
     return engine_run(p->context, p->input, p->output, NULL, 0, error);
+}
+
+enum err predictor_prepare(struct predictor *p, struct error *error)
+{
+    return predictor_prepare_in(p, NULL, error);
+}
+
+// ---- where a run is ---------------------------------------------------------------------------
+
+void predictor_trace(struct predictor *p, atomic_int *where)
+{
+    p->trace = where;
+    engine_context_trace(p->context, where);
+}
+
+static void trace(const struct predictor *p, int where)
+{
+    if (p->trace != NULL)
+        atomic_store_explicit(p->trace, where, memory_order_relaxed);
+}
+
+void predictor_where(const struct predictor *p, int where, struct buf *out)
+{
+    size_t count = engine_step_count(p->engine);
+    if (where == PREDICTOR_DECODES)
+        buf_add_text(out, "decode");
+    if (where < 0 || (size_t)where >= count)
+        return;
+    struct engine_layer *layers = calloc(count, sizeof *layers);
+    CHECK(layers != NULL);
+    engine_layers(p->engine, layers);
+    buf_printf(out, "layer %d of %zu (%s '%s')", where + 1, count, layers[where].op,
+               layers[where].node);
+    free(layers);
 }
 
 // Numbers in 0..1 with the sum 1.
@@ -186,9 +263,11 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
     const struct package *package = p->package;
     struct image_info info = {0};
     int64_t begun_us = clock_monotonic_us();
+    trace(p, PREDICTOR_DECODES);
     TRY(image_read_tensor(picture, &package->preprocess, p->input, &info, error));
     int64_t decoded_us = clock_monotonic_us();
     TRY(engine_run(p->context, p->input, p->output, cancel, deadline_ms, error));
+    trace(p, PREDICTOR_IDLE);
     for (size_t i = 0; i < package->label_count; i++)
         if (!isfinite(p->output[i]))
             return fail(

@@ -36,6 +36,18 @@ const char *predictor_precision(const struct predictor *p); // of its engine
 // fork.
 enum err predictor_prepare(struct predictor *p, struct error *error) MUST_CHECK;
 
+// Memory for one run: arena, input, output.
+size_t predictor_scratch_bytes(const struct predictor *p);
+// As predictor_prepare, in the caller's memory: predictor_scratch_bytes or more, page-aligned, as
+// long as the predictor. Predictors that run in turn may share it.
+enum err predictor_prepare_in(struct predictor *p, void *scratch, struct error *error) MUST_CHECK;
+
+// From now on *where tells, for who looks from outside, what a run is doing; NULL: no longer.
+enum { PREDICTOR_IDLE = -2, PREDICTOR_DECODES = -1 }; // else a step of the engine
+void predictor_trace(struct predictor *p, atomic_int *where);
+// "decode", "layer 12 of 97 (Conv 'block3_sepconv1')", or "" for a value that it never writes.
+void predictor_where(const struct predictor *p, int where, struct buf *out);
+
 // ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED: the picture's fault, final. ERR_TIMEOUT, ERR_CANCELLED.
 enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
                        int64_t deadline_ms, struct prediction_result *out,

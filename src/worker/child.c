@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 struct child {
-    struct predictor *predictor;
+    struct model_set *models;
     const char *memory; // SLOT_BYTES, read-only, written by the poller
+    struct slot_trace *trace;
     struct buf json;
     struct child_answer answer;
 };
@@ -40,6 +41,20 @@ static void send_answer(const struct child_answer *a)
         _exit(0);
 }
 
+// The trace stays as it is when this process dies in between.
+static enum err run_model(struct child *c, size_t model, struct span picture,
+                          const atomic_int *cancel, int64_t deadline_ms,
+                          struct prediction_result *result, struct error *error)
+{
+    struct predictor *p = model_set_predictor(c->models, model);
+    atomic_store(&c->trace->model, (int)model);
+    predictor_trace(p, &c->trace->where);
+    enum err err = predictor_run(p, picture, cancel, deadline_ms, result, error);
+    predictor_trace(p, NULL);
+    atomic_store(&c->trace->where, PREDICTOR_IDLE);
+    return err;
+}
+
 static void run_job(struct child *c, const struct child_job *job)
 {
     struct child_answer *a = &c->answer;
@@ -52,10 +67,16 @@ static void run_job(struct child *c, const struct child_job *job)
     struct span picture = {c->memory + slot_lane_offset(job->lane), job->picture_bytes};
     struct prediction_result result;
     struct error error = {0};
-    enum err err = ERR_CANCELLED;
-    if (atomic_load(cancel) == 0)
-        err = predictor_run(c->predictor, picture, cancel, clock_monotonic_ms() + job->timeout_ms,
-                            &result, &error);
+    enum err err;
+    int64_t now = clock_monotonic_ms(), deadline = now + job->timeout_ms;
+    if (job->deadline_ms > 0 && job->deadline_ms < deadline)
+        deadline = job->deadline_ms;
+    if (atomic_load(cancel) != 0)
+        err = fail(&error, ERR_CANCELLED, 0, "the job was cancelled before it began");
+    else if (deadline <= now)
+        err = fail(&error, ERR_TIMEOUT, 0, "the job's deadline passed before it began");
+    else
+        err = run_model(c, job->model, picture, cancel, deadline, &result, &error);
     if (err != OK) {
         put_error(a, err, &error);
         return;
@@ -64,7 +85,7 @@ static void run_job(struct child *c, const struct child_job *job)
     a->infer_us = result.infer_us;
     buf_clear(&c->json);
     c->json.full = false;
-    predictor_write_json(c->predictor, &result, &c->json);
+    predictor_write_json(model_set_predictor(c->models, job->model), &result, &c->json);
     if (c->json.full)
         put_error(a,
                   fail(&error, ERR_LIMIT, 0,
@@ -80,9 +101,13 @@ static void run_job(struct child *c, const struct child_job *job)
 static enum err set_up(struct child *c, const struct sandbox *sandbox, int memory_fd,
                        pid_t zygote_pid, unsigned *layers, struct error *error)
 {
+    void *trace = mmap(NULL, SLOT_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd,
+                       (off_t)SLOT_TRACE_OFFSET);
     c->memory = mmap(NULL, SLOT_BYTES, PROT_READ, MAP_SHARED, memory_fd, 0);
-    if (c->memory == MAP_FAILED)
+    if (c->memory == MAP_FAILED || trace == MAP_FAILED)
         return fail(error, ERR_NOMEM, errno, "map the memory for pictures");
+    c->trace = trace;
+    atomic_store(&c->trace->where, PREDICTOR_IDLE);
     c->json.limit_bytes = WORKER_ANSWER_BYTES_MAX;
     // big buffers of one picture go back to the system with it
     mallopt(M_MMAP_THRESHOLD, 4 << 20);
@@ -90,17 +115,17 @@ static enum err set_up(struct child *c, const struct sandbox *sandbox, int memor
     return sandbox_enter(sandbox, zygote_pid, WORKER_CHILD_BYTES_MAX, layers, error);
 }
 
-_Noreturn void child_run(struct predictor *predictor, const struct sandbox *sandbox, int socket_fd,
-                         int memory_fd, pid_t zygote_pid)
+_Noreturn void child_run(struct model_set *models, const struct sandbox *sandbox,
+                         const int fds[ZYGOTE_START_FDS], pid_t zygote_pid)
 {
     static struct child c; // 64 KiB: not on the stack
     struct error error = {0};
     unsigned layers = 0;
-    c.predictor = predictor;
+    c.models = models;
     prctl(PR_SET_NAME, "smelt-child");
-    if (dup2(socket_fd, SANDBOX_SOCKET_FD) < 0)
+    if (dup2(fds[2], STDERR_FILENO) < 0 || dup2(fds[0], SANDBOX_SOCKET_FD) < 0)
         _exit(1);
-    enum err err = set_up(&c, sandbox, memory_fd, zygote_pid, &layers, &error);
+    enum err err = set_up(&c, sandbox, fds[1], zygote_pid, &layers, &error);
     c.answer.kind = err == OK ? CHILD_READY : CHILD_BROKEN;
     if (err == OK) {
         sandbox_layers_write(layers, &c.json);

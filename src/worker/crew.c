@@ -29,21 +29,39 @@ int64_t crew_back_off_ms(int failures)
     return 1 + (int64_t)(random_u64() % (uint64_t)bound);
 }
 
-void crew_describe_death(const struct crew *c, int wait_status, bool hung, struct crew_death *out)
+static void describe_signal(int signal, struct crew_death *out)
 {
-    *out = (struct crew_death){.hung = hung};
-    if (hung)
+    const char *why = "";
+    if (signal == SIGSYS) {
+        why = ": a system call that the sandbox forbids";
+        out->limit = "sandbox";
+    } else if (signal == SIGKILL) { // not by us
+        why = ": by the kernel for want of memory, or by somebody";
+        out->limit = "memory";
+    }
+    out->signal = signal;
+    snprintf(out->sentence, sizeof out->sentence, "killed by signal %d (%s)%s", signal,
+             strsignal(signal), why);
+}
+
+void crew_describe_death(const struct crew *c, int wait_status, bool hung, bool cancelled,
+                         struct crew_death *out)
+{
+    *out = (struct crew_death){.hung = hung, .cancelled = cancelled, .limit = ""};
+    if (hung) {
+        out->limit = "deadline";
         snprintf(out->sentence, sizeof out->sentence, "killed: no answer within %d ms",
                  c->config.job_timeout_ms);
-    else if (wait_status == -1)
+    } else if (cancelled) {
+        snprintf(out->sentence, sizeof out->sentence, "killed: it did not hear the cancellation");
+    } else if (wait_status == -1) {
         snprintf(out->sentence, sizeof out->sentence, "could not be forked");
-    else if (WIFSIGNALED(wait_status))
-        snprintf(out->sentence, sizeof out->sentence, "killed by signal %d (%s)%s",
-                 WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)),
-                 WTERMSIG(wait_status) == SIGSYS ? ": a system call that the sandbox forbids" : "");
-    else
+    } else if (WIFSIGNALED(wait_status)) {
+        describe_signal(WTERMSIG(wait_status), out);
+    } else {
         snprintf(out->sentence, sizeof out->sentence, "ended with status %d",
                  WEXITSTATUS(wait_status));
+    }
 }
 
 void crew_give_up(struct crew *c, const char *sentence)
@@ -100,11 +118,10 @@ static bool take_report(struct crew *c)
         loop_watch_remove(c->config.loop, &c->control_watch);
         return false;
     }
-    if (report.kind == ZYGOTE_READY) {
-        snprintf(c->model, sizeof c->model, "%s", report.model);
-        snprintf(c->model_sha256, sizeof c->model_sha256, "%s", report.model_sha256);
-        snprintf(c->precision, sizeof c->precision, "%s", report.precision);
-        snprintf(c->preprocessing, sizeof c->preprocessing, "%s", report.preprocessing);
+    if (report.kind == ZYGOTE_MODEL && c->models_heard < WORKER_MODELS_MAX) {
+        c->models[c->models_heard++] = report.model;
+    } else if (report.kind == ZYGOTE_READY) {
+        c->model_count = c->models_heard;
         c->zygote_ready = true;
         c->zygote_failures = 0;
         for (int i = 0; i < c->config.children; i++)
@@ -138,7 +155,7 @@ static void on_zygote_end(void *ctx, uint32_t events)
     while (c->control_watch.active && take_report(c)) // its last words
         continue;
     waitpid(c->zygote_pid, &status, 0);
-    crew_describe_death(c, status, false, &death);
+    crew_describe_death(c, status, false, false, &death);
     bool explained = !c->ever_ready && c->why[0] != '\0';
     log_event(explained ? LOG_INFO : LOG_ERROR, "zygote_died", "pid=%d why=%s", (int)c->zygote_pid,
               log_quote(death.sentence, text, sizeof text));
@@ -182,6 +199,7 @@ static void zygote_start(struct crew *c)
 {
     struct error error;
     c->why[0] = '\0';
+    c->models_heard = 0;
     c->counts.zygote_starts++;
     if (zygote_spawn(c, &error) == OK)
         return;
@@ -229,24 +247,28 @@ void crew_free(struct crew *c)
     free(c);
 }
 
-const char *crew_model(const struct crew *c)
+size_t crew_model_count(const struct crew *c)
 {
-    return c->model;
+    return c->model_count;
 }
 
-const char *crew_model_sha256(const struct crew *c)
+const struct crew_model *crew_model(const struct crew *c, size_t i)
 {
-    return c->model_sha256;
+    CHECK(i < WORKER_MODELS_MAX);
+    return &c->models[i];
 }
 
-const char *crew_precision(const struct crew *c)
+int crew_find_model(const struct crew *c, const char *name)
 {
-    return c->precision;
-}
-
-const char *crew_preprocessing(const struct crew *c)
-{
-    return c->preprocessing;
+    struct span rest = span_from(c->config.model);
+    if (name[0] == '\0')
+        return 0;
+    for (size_t i = 0; i < c->model_count; i++) {
+        struct span given = span_cut(rest, ',', &rest); // as --model has it
+        if (strcmp(c->models[i].name, name) == 0 || span_is(given, name))
+            return (int)i;
+    }
+    return -1;
 }
 
 bool crew_able(const struct crew *c)
@@ -287,11 +309,18 @@ static struct slot *best_slot(const struct crew *c)
     return best;
 }
 
-void crew_hand_over(struct crew *c, void *task, struct span picture)
+void crew_hand_over(struct crew *c, void *task, const struct crew_job *job)
 {
     struct slot *s = best_slot(c);
-    CHECK(s != NULL && picture.len <= IMAGE_BYTES_MAX);
-    slot_hand_over(s, task, picture);
+    CHECK(s != NULL && job->picture.len <= IMAGE_BYTES_MAX && job->model < c->model_count);
+    slot_hand_over(s, task, job);
+}
+
+void crew_cancel(struct crew *c, void *task)
+{
+    for (int i = 0; i < c->config.children; i++)
+        if (slot_cancel(&c->slots[i], task))
+            return;
 }
 
 static int idle_children(const struct crew *c)

@@ -8,19 +8,41 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/loop.h"
 
 struct crew;
+
+struct crew_model {
+    char name[129];         // of the package, as jobs name it
+    char sha256[65];        // of its model file
+    char precision[16];     // "fp32", "int8"
+    char preprocessing[80]; // as preprocess_describe says it
+};
+
+struct crew_job {
+    size_t model;        // from crew_find_model
+    struct span picture; // at most IMAGE_BYTES_MAX; copied
+    int timeout_ms;      // from the moment that a child begins it
+    int64_t deadline_ms; // monotonic: not begun after it, stopped at it (ERR_TIMEOUT); 0: none
+};
 
 struct crew_answer { // valid during the callback
     enum err err; // OK, or what the child said: a picture's fault, ERR_TIMEOUT, ERR_CANCELLED …
     struct span text; // OK: the predictions, checked to be a JSON object; else one sentence
     int64_t decode_us, infer_us;
+    const struct crew_model *model; // that answered
 };
 
-struct crew_death {
+struct crew_death {     // valid during the callback
     bool hung;          // killed by us for its deadline
+    bool cancelled;     // killed by us: it did not hear crew_cancel
+    int signal;         // 0: none, it ended by itself
+    const char *limit;  // that it met: "deadline", "memory", "sandbox"; "" none that we know
     char sentence[160]; // "killed by signal 11 (Segmentation fault)"
+    char where[200];    // "decode", "layer 12 of 97 (Conv 'block3')"; "" unknown
+    char
+        tail[WORKER_STDERR_TAIL_BYTES + 1]; // the last lines that it printed, for people; may be ""
 };
 
 struct crew_handlers {
@@ -34,8 +56,9 @@ struct crew_handlers {
 
 struct crew_config {
     struct loop *loop;
-    const char *model, *search_path; // of packages; borrowed for the crew's life
-    int children;                    // 1 … WORKER_CHILDREN_MAX
+    const char *model;       // names, folders or files, with commas; the first is the default
+    const char *search_path; // of packages; both borrowed for the crew's life
+    int children;            // 1 … WORKER_CHILDREN_MAX
     int job_timeout_ms;
     struct crew_handlers handlers;
 };
@@ -44,16 +67,22 @@ enum err crew_new(const struct crew_config *config, struct crew **out,
                   struct error *error) MUST_CHECK;
 void crew_free(struct crew *c); // kills everything; no callbacks
 
-const char *crew_model(const struct crew *c); // name of the package; "" before on_ready
-const char *crew_model_sha256(const struct crew *c);
-const char *crew_precision(const struct crew *c);     // "fp32", "int8"; likewise
-const char *crew_preprocessing(const struct crew *c); // as preprocess_describe says it; likewise
+// The models of the pool, in the order of config.model: numbers mean the same for the crew's life.
+// What stands behind one changes when its package does. 0 before on_ready.
+size_t crew_model_count(const struct crew *c);
+const struct crew_model *crew_model(const struct crew *c, size_t i); // all "" before on_ready
+// "" is the default. -1: none of that name.
+int crew_find_model(const struct crew *c, const char *name);
 
 bool crew_able(const struct crew *c);   // some child is up or about to be
 size_t crew_room(const struct crew *c); // lanes that are free now
-// crew_room must not be 0. The picture (at most IMAGE_BYTES_MAX) is copied; one of on_answer,
-// on_death and on_return follows for task, never from inside this call.
-void crew_hand_over(struct crew *c, void *task, struct span picture);
+// crew_room must not be 0. One of on_answer, on_death and on_return follows for task, never from
+// inside this call.
+void crew_hand_over(struct crew *c, void *task, const struct crew_job *job);
+// The job is not wanted any more. What was to follow for task still follows, soon: on_return from
+// inside this call if it was not begun; else on_answer, with ERR_CANCELLED unless it was done in
+// this moment; or on_death, if the child had to be killed (after WORKER_KILL_GRACE_MS).
+void crew_cancel(struct crew *c, void *task);
 // Returns jobs that wait behind another one to on_return, as far as the crew has idle children for
 // them (or all of them when everything is true: drain).
 void crew_rebalance(struct crew *c, bool everything);

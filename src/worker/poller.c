@@ -305,7 +305,10 @@ static void hand_over(struct poller *p)
 {
     while (p->ready_first != NULL && crew_room(p->crew) > 0) {
         struct task *t = task_take_ready(p);
-        crew_hand_over(p->crew, t, buf_view(&t->picture));
+        const struct crew_job job = {.model = (size_t)t->model,
+                                     .picture = buf_view(&t->picture),
+                                     .timeout_ms = p->config.job_timeout_ms};
+        crew_hand_over(p->crew, t, &job);
     }
 }
 

@@ -54,6 +54,8 @@ struct task {
     const struct job *job;
     enum task_step step;
     struct buf picture;
+    int model;                            // number in the crew; -1: not one of its models
+    const struct crew_model *answered_by; // during on_answer
     struct job_timing timing;
     int64_t fetch_begun_us;
     struct buf result;    // the object to publish

@@ -2,14 +2,14 @@
 // one message, all on one machine and of one build. Pictures go through shared memory.
 //
 //   poller ─ request ─▶ zygote   start a child on a slot (with two descriptors), kill one
-//   poller ◀─ report ── zygote   the model is loaded, or why not; a child died
+//   poller ◀─ report ── zygote   the models are loaded, or why not; a child died
 //   poller ─── job ───▶ child    "the picture is in lane 1"; two lanes, so the next one is there
 //   poller ◀─ answer ── child    ready; predictions as JSON, or an error
 //
 // A child has decoded foreign bytes: the poller checks every field of an answer.
 #pragma once
 
-#include "base/limits.h"
+#include "worker/crew.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -17,17 +17,24 @@
 
 enum { CHILD_LANES = 2 };
 
-// The slot's shared memory: this page, then CHILD_LANES pictures of IMAGE_BYTES_MAX. Written by the
-// poller only; a child maps it read-only. Pages that no picture touched cost nothing.
+// The slot's shared memory: a page of the poller's, a page of the child's, then CHILD_LANES
+// pictures of IMAGE_BYTES_MAX. All but its own page a child maps read-only. Pages that no picture
+// touched cost nothing.
 struct slot_page {
     atomic_int cancel[CHILD_LANES]; // not 0: the job in this lane is not wanted any more
 };
+// Read by the zygote when the child has died. Any value may stand there.
+struct slot_trace {
+    atomic_int model; // of the job
+    atomic_int where; // what the predictor does (engine/predictor.h)
+};
 #define SLOT_PAGE_BYTES ((size_t)4096)
-#define SLOT_BYTES (SLOT_PAGE_BYTES + (size_t)CHILD_LANES * IMAGE_BYTES_MAX)
+#define SLOT_TRACE_OFFSET SLOT_PAGE_BYTES
+#define SLOT_BYTES (2 * SLOT_PAGE_BYTES + (size_t)CHILD_LANES * IMAGE_BYTES_MAX)
 
 static inline size_t slot_lane_offset(uint32_t lane)
 {
-    return SLOT_PAGE_BYTES + lane * (size_t)IMAGE_BYTES_MAX;
+    return 2 * SLOT_PAGE_BYTES + lane * (size_t)IMAGE_BYTES_MAX;
 }
 
 enum zygote_request_kind { ZYGOTE_START, ZYGOTE_KILL };
@@ -36,27 +43,29 @@ struct zygote_request {
     uint32_t kind;
     uint32_t slot; // < WORKER_CHILDREN_MAX
 };
-// ZYGOTE_START carries descriptors: the child's end of its socket, the slot's memory.
-enum { ZYGOTE_START_FDS = 2 };
+// ZYGOTE_START carries descriptors: the child's end of its socket, the slot's memory, the writing
+// end of the pipe that is its standard error.
+enum { ZYGOTE_START_FDS = 3 };
 
-enum zygote_report_kind { ZYGOTE_READY, ZYGOTE_FAILED, ZYGOTE_DIED };
+// One ZYGOTE_MODEL for each model, in the order of --model, then ZYGOTE_READY; or ZYGOTE_FAILED.
+enum zygote_report_kind { ZYGOTE_MODEL, ZYGOTE_READY, ZYGOTE_FAILED, ZYGOTE_DIED };
 
 struct zygote_report {
     uint32_t kind;
     uint32_t slot;
     int32_t pid;
-    int32_t wait_status;    // ZYGOTE_DIED: of waitpid; -1: fork failed
-    char model[129];        // ZYGOTE_READY
-    char model_sha256[65];  // ZYGOTE_READY
-    char precision[16];     // ZYGOTE_READY
-    char preprocessing[80]; // ZYGOTE_READY
-    char sentence[500];     // ZYGOTE_FAILED
+    int32_t wait_status;     // ZYGOTE_DIED: of waitpid; -1: fork failed
+    struct crew_model model; // ZYGOTE_MODEL
+    char fingerprint[65];    // ZYGOTE_READY: of all that was loaded
+    char sentence[500]; // ZYGOTE_FAILED: why; ZYGOTE_DIED: what the child was doing, "" unknown
 };
 
 struct child_job {
     uint32_t lane;
+    uint32_t model;
     uint32_t picture_bytes;
     uint32_t timeout_ms; // from the moment the child begins it
+    int64_t deadline_ms; // monotonic; 0: none
 };
 
 enum child_answer_kind {

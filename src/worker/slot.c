@@ -61,6 +61,7 @@ static enum err send_start(struct crew *c, uint32_t index, const int fds[ZYGOTE_
 static void on_child(void *ctx, uint32_t events);
 static void on_restart(void *ctx);
 static void on_deadline(void *ctx);
+static void on_too_much(void *ctx);
 
 static enum err slot_connect(struct slot *s, struct error *error)
 {
@@ -70,7 +71,9 @@ static enum err slot_connect(struct slot *s, struct error *error)
         return fail(error, ERR_IO, errno, "make the socket of slot %u", s->index);
     s->socket_fd = pair[0];
     AUTO_FD int theirs = pair[1];
-    int fds[ZYGOTE_START_FDS] = {theirs, s->memory_fd};
+    AUTO_FD int their_stderr = -1;
+    TRY(said_open(&s->said, s->crew->config.loop, s->index, &their_stderr, on_too_much, s, error));
+    int fds[ZYGOTE_START_FDS] = {theirs, s->memory_fd, their_stderr};
     TRY(loop_watch_add(s->crew->config.loop, &s->watch, s->socket_fd, EPOLLIN, on_child, s, error));
     return send_start(s->crew, s->index, fds, error);
 }
@@ -106,7 +109,7 @@ void slot_start(struct slot *s)
         return;
     }
     s->state = SLOT_STARTING;
-    s->begun = s->hung = false;
+    s->begun = s->hung = s->cancelling = s->cancelled = false;
     loop_timer_set(s->crew->config.loop, &s->deadline,
                    loop_now_ms(s->crew->config.loop) + WORKER_START_S_MAX * 1000, on_deadline, s);
 }
@@ -135,16 +138,23 @@ void slot_kill(struct slot *s)
 static void on_deadline(void *ctx)
 {
     struct slot *s = ctx;
-    s->hung = true;
-    s->crew->counts.hung++;
+    s->cancelled = s->cancelling;
+    s->hung = !s->cancelling;
+    s->crew->counts.hung += s->hung;
     slot_kill(s);
 }
 
+// The first job begins now.
 static void arm_deadline(struct slot *s)
 {
+    const struct lane *lane = &s->lanes[s->order[0]];
     s->begun_ms = loop_now_ms(s->crew->config.loop);
-    loop_timer_set(s->crew->config.loop, &s->deadline,
-                   s->begun_ms + s->crew->config.job_timeout_ms + WORKER_KILL_GRACE_MS, on_deadline,
+    s->cancelling = false;
+    said_begin(&s->said);
+    int64_t end_ms = s->begun_ms + lane->timeout_ms;
+    if (lane->deadline_ms > 0 && lane->deadline_ms < end_ms)
+        end_ms = lane->deadline_ms > s->begun_ms ? lane->deadline_ms : s->begun_ms;
+    loop_timer_set(s->crew->config.loop, &s->deadline, end_ms + WORKER_KILL_GRACE_MS, on_deadline,
                    s);
 }
 
@@ -183,19 +193,45 @@ void slot_revoke(struct slot *s, uint32_t lane)
     s->crew->config.handlers.on_return(s->crew->config.handlers.ctx, task);
 }
 
-void slot_hand_over(struct slot *s, void *task, struct span picture)
+bool slot_cancel(struct slot *s, void *task)
+{
+    uint32_t i = 0;
+    while (i < s->pending && s->lanes[s->order[i]].task != task)
+        i++;
+    if (i == s->pending || task == NULL)
+        return false;
+    if (i > 0) {
+        slot_revoke(s, s->order[i]);
+    } else if (slot_usable(s)) {
+        s->cancelling = true;
+        atomic_store(&slot_page(s)->cancel[s->order[0]], 1);
+        loop_timer_set(s->crew->config.loop, &s->deadline,
+                       loop_now_ms(s->crew->config.loop) + WORKER_KILL_GRACE_MS, on_deadline, s);
+    }
+    return true; // or it is being killed: its death says the rest
+}
+
+void slot_hand_over(struct slot *s, void *task, const struct crew_job *in)
 {
     uint32_t lane = 0;
     while (s->lanes[lane].in_use)
         lane++;
     CHECK(lane < CHILD_LANES);
-    if (picture.len > 0)
-        memcpy(s->memory + slot_lane_offset(lane), picture.data, picture.len);
-    s->lanes[lane] =
-        (struct lane){.task = task, .in_use = true, .picture_bytes = (uint32_t)picture.len};
+    if (in->picture.len > 0)
+        memcpy(s->memory + slot_lane_offset(lane), in->picture.data, in->picture.len);
+    s->lanes[lane] = (struct lane){.task = task,
+                                   .in_use = true,
+                                   .picture_bytes = (uint32_t)in->picture.len,
+                                   .model = in->model,
+                                   .timeout_ms = in->timeout_ms,
+                                   .deadline_ms = in->deadline_ms};
     s->order[s->pending++] = lane;
-    struct child_job job = {lane, (uint32_t)picture.len, (uint32_t)s->crew->config.job_timeout_ms};
-    // two packets of 12 bytes always fit; a child that is gone is reported by the zygote
+    struct child_job job = {.lane = lane,
+                            .model = (uint32_t)in->model,
+                            .picture_bytes = (uint32_t)in->picture.len,
+                            .timeout_ms = (uint32_t)in->timeout_ms,
+                            .deadline_ms = in->deadline_ms};
+    // two small packets always fit; a child that is gone is reported by the zygote
     if (send(s->socket_fd, &job, sizeof job, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         log_event(LOG_DEBUG, "job_unsent", "slot=%u errno=%d", s->index, errno);
     if (s->pending == 1 && s->state == SLOT_UP)
@@ -231,13 +267,17 @@ void slot_died(struct slot *s, const struct zygote_report *report)
 {
     struct crew *c = s->crew;
     struct crew_death death;
-    char text[200];
+    char text[200], where[250];
     if (s->state == SLOT_OFF)
         return;
     bool begun = s->begun;
-    crew_describe_death(c, report->wait_status, s->hung, &death);
-    log_event(LOG_WARN, "child_died", "slot=%u pid=%d why=%s", s->index, (int)report->pid,
-              log_quote(death.sentence, text, sizeof text));
+    crew_describe_death(c, report->wait_status, s->hung, s->cancelled, &death);
+    said_drain(&s->said);
+    snprintf(death.where, sizeof death.where, "%.199s", report->sentence);
+    snprintf(death.tail, sizeof death.tail, "%s", s->said.tail);
+    log_event(LOG_WARN, "child_died", "slot=%u pid=%d why=%s where=%s", s->index, (int)report->pid,
+              log_quote(death.sentence, text, sizeof text),
+              log_quote(death.where, where, sizeof where));
     c->counts.deaths++;
     s->failures++;
     slot_bury(s, &death);
@@ -267,6 +307,11 @@ static void distrust(struct slot *s, const char *what)
     slot_kill(s);
 }
 
+static void on_too_much(void *ctx)
+{
+    distrust(ctx, "it prints without end");
+}
+
 static void on_child_ready(struct slot *s, const struct child_answer *a)
 {
     struct crew *c = s->crew;
@@ -283,7 +328,7 @@ static void on_child_ready(struct slot *s, const struct child_answer *a)
         arm_deadline(s);
     if (!c->ever_ready) {
         c->ever_ready = true;
-        log_event(LOG_INFO, "pool_ready", "model=%s children=%d sandbox=%.*s", c->model,
+        log_event(LOG_INFO, "pool_ready", "model=%s children=%d sandbox=%.*s", c->models[0].name,
                   c->config.children, (int)a->text_bytes, a->text);
         c->config.handlers.on_ready(c->config.handlers.ctx);
     }
@@ -312,6 +357,7 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
         distrust(s, "predictions that are not JSON");
         return;
     }
+    answer.model = &c->models[s->lanes[a->lane].model];
     struct lane lane = s->lanes[a->lane];
     lane_free(s, a->lane);
     s->failures = 0;
@@ -355,6 +401,7 @@ void slot_close(struct slot *s)
 {
     loop_timer_cancel(s->crew->config.loop, &s->restart);
     slot_disconnect(s);
+    said_close(&s->said);
     if (s->memory != NULL)
         munmap(s->memory, SLOT_BYTES);
     s->memory = NULL;

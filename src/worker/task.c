@@ -217,6 +217,9 @@ static void finish(struct task *t, enum job_status status, struct span predictio
 {
     struct poller *p = poller_of(t);
     const struct message *m = t->message;
+    const struct crew_model *by = t->answered_by;
+    if (by == NULL && t->model >= 0) // the one that was meant
+        by = crew_model(p->crew, (size_t)t->model);
     int64_t now = clock_wall_ms();
     int64_t since = t->job->submitted_ms > 0 ? t->job->submitted_ms : m->sent_wall_ms;
     t->timing.queued =
@@ -224,10 +227,10 @@ static void finish(struct task *t, enum job_status status, struct span predictio
     t->timing.total = since > 0 && since <= now ? (double)(now - since) : -1;
     const struct job_result result = {.id = t->job->id,
                                       .status = status,
-                                      .model = crew_model(p->crew),
-                                      .model_sha256 = crew_model_sha256(p->crew),
-                                      .precision = crew_precision(p->crew),
-                                      .preprocessing = crew_preprocessing(p->crew),
+                                      .model = by != NULL ? by->name : t->job->model,
+                                      .model_sha256 = by != NULL ? by->sha256 : "",
+                                      .precision = by != NULL ? by->precision : "",
+                                      .preprocessing = by != NULL ? by->preprocessing : "",
                                       .result_json = predictions,
                                       .error_code = code,
                                       .error_message = sentence,
@@ -372,10 +375,11 @@ static void fetch(void *ctx)
 
 // --- start ---
 
-static bool model_is_ours(const struct poller *p, const char *model)
+// "'a', 'b'"
+static void list_models(const struct poller *p, struct buf *out)
 {
-    return model[0] == '\0' || strcmp(model, crew_model(p->crew)) == 0 ||
-           strcmp(model, p->config.model) == 0;
+    for (size_t i = 0; i < crew_model_count(p->crew); i++)
+        buf_printf(out, "%s'%s'", i > 0 ? ", " : "", crew_model(p->crew, i)->name);
 }
 
 // After it is sure that nobody else has the same job here.
@@ -389,9 +393,11 @@ static void start(struct task *t)
         snprintf(sentence, sizeof sentence, "it expired at %s, before a worker could start it",
                  clock_iso8601(job->expires_ms, when));
         finish(t, JOB_EXPIRED, (struct span){0}, "expired", sentence);
-    } else if (!model_is_ours(p, job->model)) {
-        snprintf(sentence, sizeof sentence, "unknown model '%s'; this pool serves '%s'", job->model,
-                 crew_model(p->crew));
+    } else if (t->model < 0) {
+        AUTO_BUF struct buf list = {0};
+        list_models(p, &list);
+        snprintf(sentence, sizeof sentence, "unknown model '%s'; this pool serves %.300s",
+                 job->model, list.data);
         task_fail(t, "unknown_model", sentence);
     } else if (t->message->receive_count > 1 || t->step == TASK_ADOPTING) {
         set_step(t, TASK_ADOPTING);
@@ -418,6 +424,7 @@ static struct task *task_make(struct message *m, const struct job *job)
                        .job = job,
                        .next = p->tasks,
                        .step = TASK_FETCHING,
+                       .model = crew_find_model(p->crew, job->model),
                        .timing = {-1, -1, -1, -1, -1},
                        .verdict = VERDICT_DELETE};
     if (p->tasks != NULL)
@@ -456,6 +463,7 @@ void task_on_answer(struct task *t, const struct crew_answer *answer)
         p->job_us = p->job_us > 0 ? 0.9 * p->job_us + 0.1 * us : us;
         t->timing.decoded = (double)answer->decode_us / 1000;
         t->timing.inferred = (double)answer->infer_us / 1000;
+        t->answered_by = answer->model; // finish copies it
         finish(t, JOB_SUCCEEDED, answer->text, NULL, NULL);
         return;
     }

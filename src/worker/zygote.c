@@ -2,8 +2,8 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "worker/child.h"
-#include "worker/protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,9 +23,12 @@ extern char **environ;
 
 struct zygote {
     int control_fd, signal_fd;
-    struct predictor *predictor;
+    struct model_set *models;
     struct sandbox *sandbox;
-    pid_t pids[WORKER_CHILDREN_MAX]; // by slot; 0: none
+    struct {
+        pid_t pid;                   // 0: none
+        int memory_fd;               // of its slot: for what it was doing when it died
+    } children[WORKER_CHILDREN_MAX]; // by slot
 };
 
 static void send_report(const struct zygote *z, const struct zygote_report *report)
@@ -75,30 +78,54 @@ static enum err load(struct zygote *z, const struct zygote_config *config, struc
     TRY(null_standard_fds(error));
     TRY(set_signals(z, error));
     TRY(sandbox_new(&z->sandbox, error));
-    TRY(predictor_open(config->model, config->search_path, &z->predictor, error));
-    // once, here: it proves the model, and children inherit what the first run makes
-    TRY(predictor_prepare(z->predictor, error));
+    // each runs once, here: it proves the model, and children inherit what the first run makes
+    TRY(model_set_open(config->model, config->search_path, &z->models, error));
+    model_set_cool(z->models);
     malloc_trim(0); // what loading needed and packing freed
     return OK;
 }
 
-static void report_died(struct zygote *z, uint32_t slot, pid_t pid, int status)
+// What the dead child was doing, from its trace. A child may have written anything there.
+static void describe_trace(const struct zygote *z, int memory_fd, struct buf *out)
+{
+    struct {
+        int model, where;
+    } trace;
+    _Static_assert(sizeof trace == sizeof(struct slot_trace), "atomic_int is an int in memory");
+    if (pread(memory_fd, &trace, sizeof trace, (off_t)SLOT_TRACE_OFFSET) != (ssize_t)sizeof trace)
+        return;
+    if (trace.model >= 0 && (size_t)trace.model < model_set_count(z->models))
+        predictor_where(model_set_predictor(z->models, (size_t)trace.model), trace.where, out);
+}
+
+static void report_died(struct zygote *z, uint32_t slot, int status)
 {
     struct zygote_report report = {
-        .kind = ZYGOTE_DIED, .slot = slot, .pid = pid, .wait_status = status};
+        .kind = ZYGOTE_DIED, .slot = slot, .pid = z->children[slot].pid, .wait_status = status};
+    AUTO_BUF struct buf where = {0};
+    if (report.pid > 0) {
+        describe_trace(z, z->children[slot].memory_fd, &where);
+        fd_close(&z->children[slot].memory_fd);
+    }
+    if (where.len > 0)
+        snprintf(report.sentence, sizeof report.sentence, "%s", where.data);
+    z->children[slot].pid = 0;
     send_report(z, &report);
 }
 
-static void start_child(struct zygote *z, uint32_t slot, const int fds[ZYGOTE_START_FDS])
+static void start_child(struct zygote *z, uint32_t slot, int fds[ZYGOTE_START_FDS])
 {
-    CHECK(z->pids[slot] == 0);
+    CHECK(z->children[slot].pid == 0);
     pid_t self = getpid(), pid = fork();
     if (pid == 0)
-        child_run(z->predictor, z->sandbox, fds[0], fds[1], self);
-    if (pid < 0)
-        report_died(z, slot, 0, -1);
-    else
-        z->pids[slot] = pid;
+        child_run(z->models, z->sandbox, fds, self);
+    if (pid < 0) {
+        report_died(z, slot, -1);
+        return;
+    }
+    z->children[slot].pid = pid;
+    z->children[slot].memory_fd = fds[1];
+    fds[1] = -1;
 }
 
 static void reap(struct zygote *z)
@@ -109,9 +136,8 @@ static void reap(struct zygote *z)
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
         for (uint32_t slot = 0; slot < WORKER_CHILDREN_MAX; slot++)
-            if (z->pids[slot] == pid) {
-                z->pids[slot] = 0;
-                report_died(z, slot, pid, status);
+            if (z->children[slot].pid == pid) {
+                report_died(z, slot, status);
                 break;
             }
 }
@@ -129,7 +155,7 @@ static void take_fds(struct msghdr *message, int fds[ZYGOTE_START_FDS])
 static bool serve_request(struct zygote *z)
 {
     struct zygote_request request;
-    int fds[ZYGOTE_START_FDS] = {-1, -1};
+    int fds[ZYGOTE_START_FDS] = {-1, -1, -1};
     union {
         char bytes[CMSG_SPACE(sizeof fds)];
         struct cmsghdr align;
@@ -146,10 +172,10 @@ static bool serve_request(struct zygote *z)
     CHECK(request.slot < WORKER_CHILDREN_MAX);
     if (request.kind == ZYGOTE_START && fds[0] >= 0)
         start_child(z, request.slot, fds);
-    else if (request.kind == ZYGOTE_KILL && z->pids[request.slot] > 0)
-        kill(z->pids[request.slot], SIGKILL);
-    fd_close(&fds[0]);
-    fd_close(&fds[1]);
+    else if (request.kind == ZYGOTE_KILL && z->children[request.slot].pid > 0)
+        kill(z->children[request.slot].pid, SIGKILL);
+    for (int i = 0; i < ZYGOTE_START_FDS; i++)
+        fd_close(&fds[i]);
     return true;
 }
 
@@ -167,6 +193,26 @@ static void serve(struct zygote *z)
     }
 }
 
+static void report_models(const struct zygote *z)
+{
+    for (size_t i = 0; i < model_set_count(z->models); i++) {
+        const struct predictor *p = model_set_predictor(z->models, i);
+        const struct package *package = predictor_package(p);
+        struct zygote_report report = {.kind = ZYGOTE_MODEL};
+        struct crew_model *m = &report.model;
+        AUTO_BUF struct buf way = {0};
+        preprocess_describe(&package->preprocess, &way);
+        snprintf(m->name, sizeof m->name, "%s", package->name);
+        snprintf(m->sha256, sizeof m->sha256, "%s", package->sha256);
+        snprintf(m->precision, sizeof m->precision, "%s", predictor_precision(p));
+        snprintf(m->preprocessing, sizeof m->preprocessing, "%s", way.data);
+        send_report(z, &report);
+    }
+    struct zygote_report ready = {.kind = ZYGOTE_READY};
+    model_set_fingerprint(z->models, ready.fingerprint);
+    send_report(z, &ready);
+}
+
 int zygote_run(const struct zygote_config *config)
 {
     static struct zygote z;
@@ -175,25 +221,18 @@ int zygote_run(const struct zygote_config *config)
     fcntl(z.control_fd, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, "smelt-zygote");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    struct zygote_report report = {.kind = ZYGOTE_READY};
+    process_raise_file_limit(WORKER_CHILDREN_MAX + 64); // a slot's memory for each child
     enum err err = load(&z, config, &error);
     if (err == OK) {
-        const struct package *package = predictor_package(z.predictor);
-        snprintf(report.model, sizeof report.model, "%s", package->name);
-        snprintf(report.model_sha256, sizeof report.model_sha256, "%s", package->sha256);
-        snprintf(report.precision, sizeof report.precision, "%s", predictor_precision(z.predictor));
-        AUTO_BUF struct buf way = {0};
-        preprocess_describe(&package->preprocess, &way);
-        snprintf(report.preprocessing, sizeof report.preprocessing, "%s", way.data);
-    } else {
-        report.kind = ZYGOTE_FAILED;
-        snprintf(report.sentence, sizeof report.sentence, "%s", error.msg);
-    }
-    send_report(&z, &report);
-    if (err == OK)
+        report_models(&z);
         serve(&z);
+    } else {
+        struct zygote_report report = {.kind = ZYGOTE_FAILED};
+        snprintf(report.sentence, sizeof report.sentence, "%s", error.msg);
+        send_report(&z, &report);
+    }
     // children end with their parent (PDEATHSIG), and with their sockets
-    predictor_free(z.predictor);
+    model_set_free(z.models);
     sandbox_free(z.sandbox);
     return err == OK ? 0 : 1;
 }

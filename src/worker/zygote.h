@@ -1,4 +1,4 @@
-// The zygote: loads, packs and warms the model once, then forks children on request and reports
+// The zygote: loads, packs and warms the models once, then forks children on request and reports
 // their deaths. No threads, no network, no keys, no foreign bytes. One zygote is one generation of
 // the pool; it ends when the poller's end of the control socket closes, and its children with it.
 #pragma once
@@ -7,7 +7,7 @@
 
 struct zygote_config {
     int control_fd;          // SOCK_SEQPACKET to the poller, see protocol.h
-    const char *model;       // name, folder or .onnx file
+    const char *model;       // names, folders or .onnx files, with commas
     const char *search_path; // of packages
 };
 

@@ -22,6 +22,7 @@
 struct predictor {
     struct package package;
     char say[600];
+    atomic_int *trace;
 };
 
 enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
@@ -32,17 +33,19 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
         return fail(error, ERR_NOT_FOUND, 0, "there is no model 'missing' here");
     if (strcmp(name_or_path, "loader-crash") == 0)
         raise(SIGSEGV);
-    static struct predictor p;
-    static char name[] = "fake";
-    p.package.name = name;
-    memcpy(p.package.sha256, "00ff", 5);
-    *out = &p;
+    struct predictor *p = calloc(1, sizeof *p);
+    CHECK(p != NULL);
+    p->package.name = strdup(name_or_path);
+    memcpy(p->package.sha256, "00ff", 5);
+    *out = p;
     return OK;
 }
 
 void predictor_free(struct predictor *p)
 {
-    (void)p;
+    if (p != NULL)
+        free(p->package.name);
+    free(p);
 }
 
 const struct package *predictor_package(const struct predictor *p)
@@ -61,6 +64,30 @@ enum err predictor_prepare(struct predictor *p, struct error *error)
     (void)p;
     (void)error;
     return OK;
+}
+
+enum err predictor_prepare_in(struct predictor *p, void *scratch, struct error *error)
+{
+    (void)scratch;
+    return predictor_prepare(p, error);
+}
+
+size_t predictor_scratch_bytes(const struct predictor *p)
+{
+    (void)p;
+    return 4096;
+}
+
+void predictor_trace(struct predictor *p, atomic_int *where)
+{
+    p->trace = where;
+}
+
+void predictor_where(const struct predictor *p, int where, struct buf *out)
+{
+    (void)p;
+    if (where >= 0 && where < 1000)
+        buf_printf(out, "layer %d", where);
 }
 
 static void put_answer(const char *text)
@@ -136,8 +163,23 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
     memcpy(text, picture.data, picture.len < sizeof text - 1 ? picture.len : sizeof text - 1);
     *out = (struct prediction_result){.decode_us = 1, .infer_us = 2};
     snprintf(p->say, sizeof p->say, "{\"said\":\"%s\"}", text);
+    if (p->trace != NULL)
+        atomic_store(p->trace, 7);
     if (strncmp(text, "bad ", 4) == 0)
         return fail(error, ERR_FORMAT, 0, "%s", text + 4);
+    if (strncmp(text, "print ", 6) == 0) {
+        char *rest = strchr(text, '\n');
+        fprintf(stderr, "%.*s", (int)(rest != NULL ? rest + 1 - text : 255), text);
+        memmove(text, rest + 1, strlen(rest + 1) + 1);
+    }
+    if (strncmp(text, "forge-trace\n", 12) == 0) {
+        atomic_store(p->trace, INT32_MAX);
+        memmove(text, text + 12, strlen(text + 12) + 1);
+    }
+    while (strcmp(text, "flood") == 0)
+        fprintf(stderr, "%0100d\n", 1);
+    if (strcmp(text, "model") == 0)
+        snprintf(p->say, sizeof p->say, "{\"model\":\"%s\"}", p->package.name);
     // volatile: the compiler must not see that nothing is there
     static int *volatile nowhere = (int *)(uintptr_t)4096;
     if (strcmp(text, "crash") == 0)

@@ -13,11 +13,14 @@
 #include <dirent.h>
 #include <sys/wait.h>
 
+#define TASK(number) ((void *)(intptr_t)((number) + 1))
+
 struct bench {
     struct loop *loop;
     struct crew *crew;
     struct timer limit;
     bool ready, failed;
+    int timeout_ms;
     char sentence[700];
     int answers, deaths, returns, wanted; // the loop stops at `wanted` of them together
     char text[64][200];                   // by task: what it ended with
@@ -60,17 +63,21 @@ static void on_failed(void *ctx, const char *sentence)
 
 static void on_answer(void *ctx, void *task, const struct crew_answer *answer)
 {
-    int i = (int)(intptr_t)task;
+    int i = (int)(intptr_t)task - 1;
     (void)ctx;
     b.err[i] = answer->err;
     b.ended_us[i] = clock_monotonic_us();
     snprintf(b.text[i], sizeof b.text[i], "%.*s", (int)answer->text.len, answer->text.data);
+    if (strstr(b.text[i], "\"model\":") != NULL) {
+        strcat(b.text[i], " ");
+        strcat(b.text[i], answer->model->name);
+    }
     count(&b.answers);
 }
 
 static void on_death(void *ctx, void *task, const struct crew_death *death)
 {
-    int i = (int)(intptr_t)task;
+    int i = (int)(intptr_t)task - 1;
     (void)ctx;
     b.death[i] = *death;
     b.ended_us[i] = clock_monotonic_us();
@@ -81,7 +88,7 @@ static void on_death(void *ctx, void *task, const struct crew_death *death)
 static void on_return(void *ctx, void *task)
 {
     (void)ctx;
-    snprintf(b.text[(int)(intptr_t)task], sizeof b.text[0], "returned");
+    snprintf(b.text[(int)(intptr_t)task - 1], sizeof b.text[0], "returned");
     count(&b.returns);
 }
 
@@ -94,7 +101,8 @@ static void on_limit(void *ctx)
 static void open_crew(const char *model, int children, int timeout_ms)
 {
     memset(&b, 0, sizeof b);
-    log_init("test", LOG_ERROR + 1);
+    b.timeout_ms = timeout_ms;
+    log_init("test", getenv("TEST_LOG") ? LOG_DEBUG : LOG_ERROR + 1);
     ck_assert_int_eq(loop_new(&b.loop, NULL), OK);
     const struct crew_config config = {
         .loop = b.loop,
@@ -117,10 +125,18 @@ static void close_crew(void)
     ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); // no zombie
 }
 
-static void hand(int task, const char *command)
+static void hand_job(int task, const char *command, struct crew_job job)
 {
     ck_assert_uint_gt(crew_room(b.crew), 0);
-    crew_hand_over(b.crew, (void *)(intptr_t)task, span_from(command));
+    job.picture = span_from(command);
+    if (job.timeout_ms == 0)
+        job.timeout_ms = b.timeout_ms;
+    crew_hand_over(b.crew, TASK(task), &job);
+}
+
+static void hand(int task, const char *command)
+{
+    hand_job(task, command, (struct crew_job){0});
 }
 
 // Runs until `wanted` tasks have ended in some way since the last call.
@@ -131,14 +147,22 @@ static void run_for(int wanted)
     ck_assert_int_eq(b.answers + b.deaths + b.returns, b.wanted);
 }
 
+static void run_ms(int ms)
+{
+    loop_timer_set(b.loop, &b.limit, clock_monotonic_ms() + ms, on_limit, NULL);
+    b.wanted = 1000;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    loop_timer_set(b.loop, &b.limit, clock_monotonic_ms() + 30000, on_limit, NULL);
+}
+
 START_TEST(jobs_are_answered_and_bad_pictures_cost_nothing)
 {
     open_crew("fake", 2, 5000);
     ck_assert(b.ready);
-    ck_assert_str_eq(crew_model(b.crew), "fake");
-    ck_assert_str_eq(crew_model_sha256(b.crew), "00ff");
-    ck_assert_str_eq(crew_precision(b.crew), "fp32");
-    ck_assert_str_eq(crew_preprocessing(b.crew), "stretch nearest exact");
+    ck_assert_str_eq(crew_model(b.crew, 0)->name, "fake");
+    ck_assert_str_eq(crew_model(b.crew, 0)->sha256, "00ff");
+    ck_assert_str_eq(crew_model(b.crew, 0)->precision, "fp32");
+    ck_assert_str_eq(crew_model(b.crew, 0)->preprocessing, "stretch nearest exact");
     hand(0, "ok one");
     hand(1, "bad half a picture");
     run_for(2);
@@ -210,6 +234,99 @@ START_TEST(a_deadline_inside_the_engine_spares_the_child)
     run_for(1);
     ck_assert_int_eq(b.err[0], ERR_TIMEOUT);
     ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_crew();
+}
+END_TEST
+
+START_TEST(each_job_has_its_own_time)
+{
+    open_crew("fake", 1, 20000);
+    hand_job(0, "slow 5000", (struct crew_job){.timeout_ms = 50});
+    hand_job(1, "ok", (struct crew_job){.deadline_ms = clock_monotonic_ms() + 10}); // not begun
+    run_for(2);
+    ck_assert_int_eq(b.err[0], ERR_TIMEOUT);
+    ck_assert_int_eq(b.err[1], ERR_TIMEOUT);
+    ck_assert_ptr_nonnull(strstr(b.text[1], "before it began"));
+    hand_job(2, "slow 5000", (struct crew_job){.deadline_ms = clock_monotonic_ms() + 50});
+    run_for(1);
+    ck_assert_int_eq(b.err[2], ERR_TIMEOUT);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_job_can_be_cancelled)
+{
+    open_crew("fake", 1, 20000);
+    hand(0, "slow 15000");
+    hand(1, "ok");
+    b.wanted = 1000;
+    crew_cancel(b.crew, TASK(1)); // not begun
+    ck_assert_str_eq(b.text[1], "returned");
+    crew_cancel(b.crew, TASK(0));
+    crew_cancel(b.crew, TASK(7)); // nobody has it
+    b.wanted = 2;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_int_eq(b.err[0], ERR_CANCELLED);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    hand(2, "ok");
+    run_for(1);
+    hand(2, "hang"); // and one that does not hear it, as it is deaf when it is told
+    run_ms(100);
+    crew_cancel(b.crew, TASK(2));
+    run_for(1);
+    ck_assert_str_eq(b.text[2], "death");
+    ck_assert(b.death[2].cancelled && !b.death[2].hung);
+    hand(3, "ok");
+    run_for(1);
+    ck_assert_str_eq(b.text[3], "{\"said\":\"ok\"}");
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_death_is_explained)
+{
+    open_crew("fake", 1, 5000);
+    hand(0, "print one line\ncrash");
+    run_for(1);
+    ck_assert_str_eq(b.text[0], "death");
+    ck_assert_int_eq(b.death[0].signal, SIGSEGV);
+    ck_assert_str_eq(b.death[0].limit, "");
+    ck_assert_str_eq(b.death[0].where, "layer 7");
+    ck_assert_ptr_nonnull(strstr(b.death[0].tail, "one line\n"));
+    hand(1, "try socket");
+    run_for(1);
+    ck_assert_str_eq(b.death[1].limit, "sandbox");
+    ck_assert_str_eq(b.death[1].tail, ""); // of this child, not of the one before
+    hand(2, "forge-trace\ncrash");
+    run_for(1);
+    ck_assert_str_eq(b.death[2].where, "");
+    hand(3, "flood");
+    run_for(1);
+    ck_assert_str_eq(b.text[3], "death");
+    ck_assert_uint_eq(strlen(b.death[3].tail), WORKER_STDERR_TAIL_BYTES);
+    close_crew();
+}
+END_TEST
+
+START_TEST(one_zygote_has_several_models)
+{
+    open_crew("one,two", 2, 5000);
+    ck_assert_uint_eq(crew_model_count(b.crew), 2);
+    ck_assert_str_eq(crew_model(b.crew, 1)->name, "two");
+    ck_assert_int_eq(crew_find_model(b.crew, ""), 0);
+    ck_assert_int_eq(crew_find_model(b.crew, "two"), 1);
+    ck_assert_int_eq(crew_find_model(b.crew, "three"), -1);
+    for (int i = 0; i < 4; i++)
+        hand_job(i, "model", (struct crew_job){.model = (size_t)i % 2});
+    run_for(4);
+    for (int i = 0; i < 4; i++)
+        ck_assert_str_eq(b.text[i],
+                         i % 2 == 0 ? "{\"model\":\"one\"} one" : "{\"model\":\"two\"} two");
+    close_crew();
+    open_crew("one,one", 1, 5000);
+    ck_assert(b.failed);
+    ck_assert_ptr_nonnull(strstr(b.sentence, "two models with the name 'one'"));
     close_crew();
 }
 END_TEST
@@ -433,6 +550,10 @@ int main(int argc, char **argv)
                                   abort_exit_and_many_deaths_in_a_row,
                                   a_hanging_child_is_killed_and_the_next_job_comes_back,
                                   a_deadline_inside_the_engine_spares_the_child,
+                                  each_job_has_its_own_time,
+                                  a_job_can_be_cancelled,
+                                  a_death_is_explained,
+                                  one_zygote_has_several_models,
                                   a_job_behind_a_slow_one_moves_to_an_idle_child,
                                   draining_takes_back_what_is_not_begun,
                                   what_a_taken_over_child_says_is_not_believed,
