@@ -16,6 +16,7 @@ static action_fn *const table[ACTION_COUNT] = {
     [ACTION_GET_ATTRIBUTES] = action_get_attributes,
     [ACTION_SET_ATTRIBUTES] = action_set_attributes,
     [ACTION_PURGE] = action_purge,
+    [ACTION_PEEK] = action_peek,
     [ACTION_SEND] = action_send,
     [ACTION_SEND_BATCH] = action_send_batch,
     [ACTION_RECEIVE] = action_receive,

@@ -391,7 +391,8 @@ static void write_system_attributes(struct sqs_call *c, const struct received *r
     // a redriven message is a new one in its queue, a dead letter is not
     write_system_number(&w, "SentTimestamp", r->source_queue != NULL ? m->sent_ms : r->entered_ms);
     write_system_number(&w, "ApproximateReceiveCount", r->receive_count);
-    write_system_number(&w, "ApproximateFirstReceiveTimestamp", r->first_received_ms);
+    if (r->first_received_ms > 0) // peeked at before anybody received it
+        write_system_number(&w, "ApproximateFirstReceiveTimestamp", r->first_received_ms);
     write_system(&w, "MessageGroupId", m->group);
     if (m->dedup.len > 0) {
         char text[37];
@@ -432,8 +433,8 @@ static void write_user_attributes(struct sqs_call *c, struct span stored)
     reply_map_end(&c->out);
 }
 
-static bool write_message(struct sqs_call *c, const struct received *r, struct buf *scratch,
-                          bool first)
+bool call_write_message(struct sqs_call *c, const struct received *r, struct buf *scratch,
+                        bool first)
 {
     struct message_out m;
     struct error error;
@@ -446,18 +447,19 @@ static bool write_message(struct sqs_call *c, const struct received *r, struct b
                   log_quote(error.msg, text, sizeof text));
         return false;
     }
-    AUTO_BUF struct buf handle = {0};
-    receipt_text(c->queues, &r->receipt, &handle);
     if (first)
         reply_list_begin(&c->out, "Messages");
     reply_item_begin(&c->out, "Message");
     reply_text(&c->out, "MessageId", uuid_text(m.message_id, id));
-    reply_text(&c->out, "ReceiptHandle", buf_view(&handle));
+    if (c->in.action == ACTION_RECEIVE) {
+        AUTO_BUF struct buf handle = {0};
+        receipt_text(c->queues, &r->receipt, &handle);
+        reply_text(&c->out, "ReceiptHandle", buf_view(&handle));
+    }
     reply_text(&c->out, "MD5OfBody", hex_md5(m.body, md5));
     reply_text(&c->out, "Body", m.body);
     write_system_attributes(c, r, &m);
     write_user_attributes(c, m.attributes);
-    reply_item_end(&c->out, "Message");
     return true;
 }
 
@@ -476,8 +478,10 @@ enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count)
     if (code != SQS_OK)
         return code;
     for (size_t i = 0; i < claimed; i++)
-        if (write_message(c, &got[i], &scratch, *count == 0))
+        if (call_write_message(c, &got[i], &scratch, *count == 0)) {
+            reply_item_end(&c->out, "Message");
             ++*count;
+        }
     if (*count > 0)
         reply_list_end(&c->out);
     return SQS_OK;

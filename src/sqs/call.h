@@ -49,6 +49,11 @@ void call_wait_for(struct sqs_call *c, uint64_t sequence);
 void call_queue_url(struct sqs_call *c, const char *name, struct buf *out);
 void call_queue_arn(struct sqs_call *c, const char *name, struct buf *out);
 
+// Begins the item of a message in the list "Messages" (first: begins that, too) with all but what
+// the caller adds before its reply_item_end. False: it cannot be read; nothing was written.
+bool call_write_message(struct sqs_call *c, const struct received *r, struct buf *scratch,
+                        bool first);
+
 typedef enum sqs_code action_fn(struct sqs_call *c);
 enum sqs_code call_set_attributes(struct sqs_call *c, const struct named_list *given);
 enum sqs_code call_make_tags(struct sqs_call *c, const struct named_list *given, struct tag **tags,
@@ -63,4 +68,5 @@ action_fn action_send, action_send_batch, action_receive, action_delete_message,
     action_delete_message_batch, action_change_visibility, action_change_visibility_batch;
 action_fn action_tag, action_untag, action_list_tags, action_add_permission,
     action_remove_permission, action_list_sources;
+action_fn action_peek;
 action_fn action_start_move_task, action_cancel_move_task, action_list_move_tasks;

@@ -288,6 +288,7 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
     enter(qs, q, slot);
     message_place(qs, slot, PENDING);
     qs->stats.sent++;
+    q->sent++;
     out->id = record.sequence;
     return SQS_OK;
 }
@@ -419,6 +420,7 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
         .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
     };
     qs->stats.received++;
+    q->received++;
 }
 
 static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_t now_ms,
@@ -580,6 +582,7 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
     if (message_append_delete(qs, slot, wait_for, &qs->error) != OK)
         return fault_of(f, &qs->error);
     qs->stats.deleted++;
+    q->deleted++;
     return SQS_OK;
 }
 

@@ -306,6 +306,9 @@ void queue_info(struct queues *qs, const struct queue *q, struct queue_info *out
         .tag_count = q->tag_count,
         .oldest_ms = q->age.head != NONE ? message_at(qs, q->age.head)->entered_ms : 0,
         .waiters = q->waiter_count,
+        .sent = q->sent,
+        .received = q->received,
+        .deleted = q->deleted,
     };
 }
 

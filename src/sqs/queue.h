@@ -72,6 +72,7 @@ struct queue_info {
     size_t tag_count;
     int64_t oldest_ms; // when its oldest message came; 0: empty
     uint64_t waiters;
+    uint64_t sent, received, deleted; // since this process started
 };
 
 // What a fair queue has beside its noisy groups (see fair.h); of a FIFO queue, nothing is noisy.

@@ -52,7 +52,7 @@ static void serve_ready(struct role *role, struct http_request *http)
     reply_plain(http, ready && !stats.full ? 200 : 503, &text);
 }
 
-enum { PER_QUEUE = 5 };
+enum { PER_QUEUE = 8, PER_QUEUE_GAUGES = 5 }; // the others are counters
 
 struct per_queue {
     struct role *role;
@@ -62,7 +62,8 @@ struct per_queue {
 
 static const char *const per_queue_names[PER_QUEUE] = {
     "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed", "ApproximateAgeOfOldestMessage", "smelt_sqs_waiters"};
+    "ApproximateNumberOfMessagesDelayed", "ApproximateAgeOfOldestMessage", "smelt_sqs_waiters",
+    "NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfMessagesDeleted"};
 
 static bool write_queue(void *ctx, struct queue *q)
 {
@@ -71,7 +72,7 @@ static bool write_queue(void *ctx, struct queue *q)
     queue_info(p->role->queues, q, &info);
     int64_t age_s = info.oldest_ms > 0 ? (p->now_ms - info.oldest_ms) / 1000 : 0;
     uint64_t values[PER_QUEUE] = {info.visible, info.in_flight, info.delayed, (uint64_t)age_s,
-                                  info.waiters};
+                                  info.waiters, info.sent,      info.received, info.deleted};
     for (int i = 0; i < PER_QUEUE; i++)
         buf_printf(&p->text[i], "%s{queue=\"%s\"} %llu\n", per_queue_names[i], info.name,
                    (unsigned long long)values[i]);
@@ -111,7 +112,8 @@ static void serve_metrics(struct role *role, struct http_request *http)
     write_number(&text, "counter", "smelt_sqs_journal_synced_bytes_total", j.synced_bytes);
     queues_each(role->queues, (struct span){NULL, 0}, write_queue, &p);
     for (int i = 0; i < PER_QUEUE; i++) {
-        buf_printf(&text, "# TYPE %s gauge\n", per_queue_names[i]);
+        buf_printf(&text, "# TYPE %s %s\n", per_queue_names[i],
+                   i < PER_QUEUE_GAUGES ? "gauge" : "counter");
         buf_add_span(&text, buf_view(&p.text[i]));
         buf_release(&p.text[i]);
     }

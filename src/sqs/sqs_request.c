@@ -66,6 +66,7 @@ static const char *const action_names[ACTION_COUNT] = {
     [ACTION_LIST_MOVE_TASKS] = "ListMessageMoveTasks",
     [ACTION_LIST_TAGS] = "ListQueueTags",
     [ACTION_LIST_QUEUES] = "ListQueues",
+    [ACTION_PEEK] = "PeekMessages",
     [ACTION_PURGE] = "PurgeQueue",
     [ACTION_RECEIVE] = "ReceiveMessage",
     [ACTION_REMOVE_PERMISSION] = "RemovePermission",

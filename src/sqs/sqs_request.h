@@ -27,6 +27,7 @@ enum sqs_action {
     ACTION_LIST_MOVE_TASKS,
     ACTION_LIST_TAGS,
     ACTION_LIST_QUEUES,
+    ACTION_PEEK, // an extension: no AWS client sends it
     ACTION_PURGE,
     ACTION_RECEIVE,
     ACTION_REMOVE_PERMISSION,
