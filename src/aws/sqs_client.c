@@ -26,6 +26,7 @@ struct sqs_call {
     sqs_url_fn *on_url;
     sqs_done_fn *on_done;
     sqs_attributes_fn *on_attributes;
+    sqs_answer_fn *on_answer;
 };
 
 static struct sqs_call *sqs_call_of(struct aws_call *call)
@@ -193,6 +194,20 @@ static void finish_attributes(struct aws_call *base, const struct aws_result *re
                 attributes[count++] = (struct http_call_header){name, json_string_value(value)};
         }
     call->on_attributes(call->ctx, &local, attributes, count);
+    json_decref(root);
+}
+
+static void finish_answer(struct aws_call *base, const struct aws_result *result,
+                          const struct http_response *response)
+{
+    struct sqs_call *call = sqs_call_of(base);
+    struct aws_result local = *result;
+    json_t *root = NULL;
+    if (local.err == OK && answer_parse(response, &root, &local) != OK) {
+        json_decref(root);
+        root = NULL;
+    }
+    call->on_answer(call->ctx, &local, root);
     json_decref(root);
 }
 
@@ -399,6 +414,25 @@ struct sqs_call *sqs_get_attributes(struct aws_client *c, const char *queue_url,
     add_text(call, "QueueUrl", span_from(queue_url));
     add_name(call, "AttributeNames");
     buf_add_text(&call->base.body_owned, "[\"All\"]");
+    return call_send_off(call, c);
+}
+
+struct sqs_call *sqs_ask(struct aws_client *c, const char *action, const json_t *request,
+                         int wait_s, sqs_answer_fn *done, void *ctx)
+{
+    struct sqs_call *call = call_new(action, finish_answer, ctx);
+    char *text = json_dumps(request, JSON_COMPACT);
+    call->on_answer = done;
+    if (text != NULL && json_is_object(request)) { // whole, with its braces
+        size_t len = strlen(text);
+        buf_add(&call->base.body_owned, text + 1, len - 2);
+    } else {
+        fail(&call->base.refused, ERR_ARGUMENT, 0, "the parameters of %s are not JSON", action);
+    }
+    free(text);
+    call->base.long_poll = wait_s > 0;
+    if (wait_s > 0)
+        call->base.timeout_ms = wait_s * 1000 + LONG_POLL_EXTRA_MS;
     return call_send_off(call, c);
 }
 

@@ -54,4 +54,12 @@ struct sqs_call *sqs_delete_queue(struct aws_client *c, const char *queue_url, s
                                   void *ctx);
 struct sqs_call *sqs_get_attributes(struct aws_client *c, const char *queue_url,
                                     sqs_attributes_fn *done, void *ctx);
+
+// Any action by its name: for tools. request (borrowed) holds the action's parameters as the API
+// names them; answer is what came back, an object; NULL if r->err is not OK. wait_s: how long the
+// service may take its time (a long poll); 0: answers at once.
+struct json_t; // jansson's
+typedef void sqs_answer_fn(void *ctx, const struct aws_result *r, const struct json_t *answer);
+struct sqs_call *sqs_ask(struct aws_client *c, const char *action, const struct json_t *request,
+                         int wait_s, sqs_answer_fn *done, void *ctx);
 void sqs_call_cancel(struct sqs_call *call);
