@@ -27,9 +27,7 @@ static const struct option table[] = {
     {"data", "DIR", NULL, "DIR/credentials is used if environment and profile name no keys"},
     {"instance", "NAME", NULL,
      "keeps the reply queue smelt-replies-NAME over restarts (default: a random one)"},
-    {"log-level", "LEVEL", "info", "debug, info, warn or error"},
-    {"lifeline-fd", "FD", NULL, NULL},
-    {"ready-fd", "FD", NULL, NULL},
+    OPTIONS_OF_A_ROLE,
     {0},
 };
 
@@ -98,7 +96,7 @@ static void on_parent_gone(void *ctx)
     _exit(1);
 }
 
-static enum err run(struct command_state *c, long lifeline_fd, struct error *error)
+static enum err run(struct command_state *c, int lifeline_fd, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
     const char *data = options_get(&c->options, "data");
@@ -120,7 +118,7 @@ static enum err run(struct command_state *c, long lifeline_fd, struct error *err
     TRY(loop_new(&c->loop, error));
     config.loop = c->loop;
     TRY(loop_signals(c->loop, signals, on_signal, c, error));
-    TRY(process_lifeline(c->loop, &c->lifeline, (int)lifeline_fd, on_parent_gone, c, error));
+    TRY(process_lifeline(c->loop, &c->lifeline, lifeline_fd, on_parent_gone, c, error));
     process_raise_file_limit(HTTP_CONNECTIONS_MAX + 200);
     if (gateway_new(&config, &c->gateway, error) != OK)
         return fail_context(error, error->code, "--gateway-listen %s", config.listen);
@@ -130,20 +128,10 @@ static enum err run(struct command_state *c, long lifeline_fd, struct error *err
 
 static int run_with_options(struct command_state *c)
 {
-    long lifeline_fd = -1, ready_fd = -1;
+    int lifeline_fd;
     struct error error;
-    int level = log_level_parse(options_get(&c->options, "log-level"));
-    if (level < 0) {
-        fprintf(stderr, "smelt: --log-level must be debug, info, warn or error\n");
+    if (!options_start_role(&c->options, "gateway", &c->ready_fd, &lifeline_fd))
         return 2;
-    }
-    if ((options_given(&c->options, "lifeline-fd") &&
-         !options_int(&c->options, "lifeline-fd", 3, 1023, &lifeline_fd)) ||
-        (options_given(&c->options, "ready-fd") &&
-         !options_int(&c->options, "ready-fd", 3, 1023, &ready_fd)))
-        return 2;
-    log_init("gateway", (enum log_level)level);
-    c->ready_fd = (int)ready_fd;
     enum err err = run(c, lifeline_fd, &error);
     if (err != OK) {
         if (c->ready_fd < 0)
@@ -161,12 +149,6 @@ int gateway_main(int argc, char **argv)
     int code = options_parse(
         &c.options, table, "smelt gateway [options]",
         "The REST interface and the page, in front of any SQS queue and S3 store.", argc, argv);
-    if (code < 0 && c.options.argument_count > 0) {
-        fprintf(stderr,
-                "smelt: gateway takes no argument '%s'; `smelt gateway --help` shows the options\n",
-                c.options.arguments[0]);
-        code = 2;
-    }
     if (code < 0)
         code = run_with_options(&c);
     options_release(&c.options);

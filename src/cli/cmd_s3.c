@@ -1,46 +1,30 @@
 // smelt s3: the object store alone.
-#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "s3/s3_role.h"
 
-#include <limits.h>
 #include <stdio.h>
 
 static const struct option table[] = {
     {"data", "DIR", "smelt-data", "everything that is stored; made if missing"},
     {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "where to serve; port 0: any free one"},
     {"credentials", "FILE", NULL, "keys of clients (default DIR/credentials, made if missing)"},
-    {"log-level", "LEVEL", "info", "debug, info, warn or error"},
-    {"ready-fd", "N", "-1", NULL},
-    {"lifeline-fd", "N", "-1", NULL},
-    {NULL, NULL, NULL, NULL},
+    OPTIONS_OF_A_ROLE,
+    {0},
 };
 
 static int run(const struct options *o)
 {
-    long ready_fd, lifeline_fd;
+    int ready_fd, lifeline_fd;
     struct error error;
-    int level = log_level_parse(options_get(o, "log-level"));
-    if (o->argument_count > 0) {
-        fprintf(stderr, "smelt s3 takes no arguments, only options: '%s'\n", o->arguments[0]);
+    if (!options_start_role(o, "s3", &ready_fd, &lifeline_fd))
         return 2;
-    }
-    if (level < 0) {
-        fprintf(stderr, "--log-level must be debug, info, warn or error, not '%s'\n",
-                options_get(o, "log-level"));
-        return 2;
-    }
-    if (!options_int(o, "ready-fd", -1, INT_MAX, &ready_fd) ||
-        !options_int(o, "lifeline-fd", -1, INT_MAX, &lifeline_fd))
-        return 2;
-    log_init("s3", (enum log_level)level);
     const struct s3_role_config config = {
         .data_dir = options_get(o, "data"),
         .listen = options_get(o, "s3-listen"),
         .credentials = options_get(o, "credentials"),
-        .ready_fd = (int)ready_fd,
-        .lifeline_fd = (int)lifeline_fd,
+        .ready_fd = ready_fd,
+        .lifeline_fd = lifeline_fd,
     };
     if (s3_role_run(&config, &error) == OK)
         return 0;

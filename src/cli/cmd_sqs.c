@@ -1,11 +1,9 @@
 // smelt sqs: the queue alone.
 #include "base/limits.h"
-#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "sqs/sqs_role.h"
 
-#include <limits.h>
 #include <stdio.h>
 
 static const struct option table[] = {
@@ -17,38 +15,25 @@ static const struct option table[] = {
      "how long a purge refuses the next one, and a deleted queue's name a new queue; 0: never"},
     {"no-signatures", NULL, NULL,
      "accept unsigned requests: anybody who reaches the port may do anything"},
-    {"log-level", "LEVEL", "info", "debug, info, warn or error"},
-    {"ready-fd", "N", "-1", NULL},
-    {"lifeline-fd", "N", "-1", NULL},
-    {NULL, NULL, NULL, NULL},
+    OPTIONS_OF_A_ROLE,
+    {0},
 };
 
 static int run(const struct options *o)
 {
-    long ready_fd, lifeline_fd, cooldown_s;
+    int ready_fd, lifeline_fd;
+    long cooldown_s;
     struct error error;
-    int level = log_level_parse(options_get(o, "log-level"));
-    if (o->argument_count > 0) {
-        fprintf(stderr, "smelt sqs takes no arguments, only options: '%s'\n", o->arguments[0]);
-        return 2;
-    }
-    if (level < 0) {
-        fprintf(stderr, "--log-level must be debug, info, warn or error, not '%s'\n",
-                options_get(o, "log-level"));
-        return 2;
-    }
-    if (!options_int(o, "ready-fd", -1, INT_MAX, &ready_fd) ||
-        !options_int(o, "lifeline-fd", -1, INT_MAX, &lifeline_fd) ||
+    if (!options_start_role(o, "sqs", &ready_fd, &lifeline_fd) ||
         !options_int(o, "sqs-cooldown", 0, SQS_COOLDOWN_S, &cooldown_s))
         return 2;
-    log_init("sqs", (enum log_level)level);
     const struct sqs_role_config config = {
         .data_dir = options_get(o, "data"),
         .listen = options_get(o, "sqs-listen"),
         .credentials = options_get(o, "credentials"),
         .region = options_get(o, "region"),
-        .ready_fd = (int)ready_fd,
-        .lifeline_fd = (int)lifeline_fd,
+        .ready_fd = ready_fd,
+        .lifeline_fd = lifeline_fd,
         .cooldown_s = (int)cooldown_s,
         .unsigned_requests = options_on(o, "no-signatures"),
     };

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <ctype.h>
@@ -236,5 +237,33 @@ bool options_int(const struct options *o, const char *name, long min, long max, 
         return false;
     }
     *out = value;
+    return true;
+}
+
+static bool descriptor(const struct options *o, const char *name, int *out)
+{
+    long fd = -1;
+    if (options_get(o, name) != NULL && !options_int(o, name, 3, 1023, &fd))
+        return false;
+    *out = (int)fd;
+    return true;
+}
+
+bool options_start_role(const struct options *o, const char *role, int *ready_fd, int *lifeline_fd)
+{
+    int level = log_level_parse(options_get(o, "log-level"));
+    if (o->argument_count > 0) {
+        fprintf(stderr, "smelt: %s takes no argument '%s'; `smelt %s --help` shows the options\n",
+                role, o->arguments[0], role);
+        return false;
+    }
+    if (level < 0) {
+        fprintf(stderr, "smelt: --log-level must be debug, info, warn or error, not '%s'\n",
+                options_get(o, "log-level"));
+        return false;
+    }
+    if (!descriptor(o, "ready-fd", ready_fd) || !descriptor(o, "lifeline-fd", lifeline_fd))
+        return false;
+    log_init(role, (enum log_level)level);
     return true;
 }

@@ -37,3 +37,11 @@ bool options_given(const struct options *o, const char *name); // not from the d
 // A whole number in [min, max]; else prints "--workers must be a number from 1 to 1024, not 'x'" and
 // returns false.
 bool options_int(const struct options *o, const char *name, long min, long max, long *out);
+
+// What each role gets from its supervisor, beside its own options.
+#define OPTIONS_OF_A_ROLE                                                                          \
+    {"log-level", "LEVEL", "info", "debug, info, warn or error"}, {"ready-fd", "FD", NULL, NULL},  \
+        {"lifeline-fd", "FD", NULL, NULL}
+// Starts the log in the role's name and reads the two descriptors (-1: not given). False: a usage
+// error, which was said; so is an argument that is no option.
+bool options_start_role(const struct options *o, const char *role, int *ready_fd, int *lifeline_fd);
