@@ -20,6 +20,7 @@ int predict_main(int argc, char **argv);
 int model_main(int argc, char **argv);
 int experiment_main(int argc, char **argv);
 int experiment_case_main(int argc, char **argv); // internal: started by experiment
+int queue_main(int argc, char **argv);
 int bench_main(int argc, char **argv); // bench engine|pipeline
 int bench_engine_main(int argc, char **argv);
 int bench_pipeline_main(int argc, char **argv);
