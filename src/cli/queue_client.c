@@ -139,9 +139,11 @@ enum err queue_ask(struct queue_client *c, const char *action, json_t *request, 
     json_decref(request);
     while (c->call != NULL) {
         TRY(loop_run(c->loop, error));
-        if (c->interrupted && c->call != NULL)
+        if (c->interrupted && !c->finish_call && c->call != NULL)
             sqs_call_cancel(c->call);
     }
+    if (c->result.err == ERR_CANCELLED)
+        return fail(error, ERR_CANCELLED, 0, "stopped");
     if (c->result.err != OK) {
         *error = c->result.error;
         return c->result.err;
@@ -317,7 +319,7 @@ const char *queue_dead_letters(const json_t *attributes, char out[81], int *max_
 int queue_failed(const struct queue_client *c, const char *queue, const struct error *error)
 {
     if (error->code == ERR_CANCELLED) {
-        fprintf(stderr, "smelt: stopped\n");
+        fprintf(stderr, "smelt: %s\n", error->msg);
         return 1;
     }
     const char *hint = "";

@@ -27,6 +27,7 @@ struct queue_client {
     const char *region; // as given; NULL: the environment's
     bool local;         // the smelt whose data directory is known
     bool interrupted;   // Ctrl-C
+    bool finish_call;   // Ctrl-C does not end the call under way: its outcome must be known
     // the call under way
     struct sqs_call *call;
     struct http_call *plain;

@@ -147,7 +147,10 @@ static enum err start_task(struct redrive *r, struct error *error)
         json_object_set_new(request, "DestinationArn", json_string(r->to_arn.data));
     if (options_get(o, "rate") != NULL && options_int(o, "rate", 1, 500, &rate))
         json_object_set_new(request, "MaxNumberOfMessagesPerSecond", json_integer(rate));
-    TRY(queue_ask(r->c, "StartMessageMoveTask", request, 0, &answer, error));
+    r->c->finish_call = true;
+    enum err err = queue_ask(r->c, "StartMessageMoveTask", request, 0, &answer, error);
+    r->c->finish_call = false;
+    TRY(err);
     const char *handle = json_string_value(json_object_get(answer, "TaskHandle"));
     r->handle = strdup(handle != NULL ? handle : "");
     CHECK(r->handle != NULL);

@@ -60,7 +60,7 @@ class Shell:
 
 @pytest.fixture
 def shell(site):
-    role = site.role("sqs")
+    role = site.role("sqs", "--sqs-cooldown", "0")
     s = Shell(site, role.url)
     s.sqs = site.client("sqs", role.url)
     return s
