@@ -29,12 +29,14 @@ static int unknown(const struct command_group *g, const char *name)
     }
     names[count] = NULL;
     const char *near = nearest_name(name, names);
+    const char *group = strncmp(g->name, "smelt ", 6) == 0 ? g->name + 6 : "";
+    const char *space = group[0] != '\0' ? " " : "";
     if (near != NULL)
-        fprintf(stderr, "smelt: unknown command '%s %s'; did you mean '%s %s'?\n", g->name, name,
-                g->name, near);
+        fprintf(stderr, "smelt: unknown command '%s%s%s'; did you mean '%s%s%s'?\n", group, space,
+                name, group, space, near);
     else
-        fprintf(stderr, "smelt: unknown command '%s %s'; `%s --help` lists the commands\n", g->name,
-                name, g->name);
+        fprintf(stderr, "smelt: unknown command '%s%s%s'; `%s --help` lists the commands\n", group,
+                space, name, g->name);
     return 2;
 }
 

@@ -192,7 +192,7 @@ def test_submit_and_result(site):
     (["serv"], 2, "did you mean 'serve'"),
     (["frobnicate"], 2, "smelt --help"),
     ([], 2, "usage: smelt COMMAND"),
-    (["bench", "pipelin"], 2, "did you mean 'pipeline'"),
+    (["bench", "pipelin"], 2, "did you mean 'bench pipeline'"),
     (["submit"], 2, "needs a file"),
     (["result", "a/b"], 2, "job id"),
     (["gateway", "--log-level", "loud"], 2, "debug, info, warn or error"),
