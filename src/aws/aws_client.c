@@ -238,7 +238,10 @@ static void on_answer(void *ctx, const struct http_response *response)
         result.error = response->error;
     } else if (response->status / 100 != 2) {
         aws_error_read(c->host, response, &result);
+        // "503 Slow Down" has many names; one of a service that is down is no harm
+        call->throttles += result.err == ERR_THROTTLED || response->status == 503;
     }
+    result.throttles = call->throttles;
     if (result.err == OK) {
         if (c->retry_tokens < RETRY_TOKENS_MAX)
             c->retry_tokens++;

@@ -31,4 +31,6 @@ struct aws_result {
     struct error error;
     char code[96]; // "NoSuchKey", "ReceiptHandleIsInvalid"; "" if none
     int status;
+    int throttles; // attempts of this call that were told to slow down, whatever came of it in the
+                   // end
 };

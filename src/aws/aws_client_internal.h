@@ -30,7 +30,7 @@ struct aws_call {
     struct http_call *http; // running attempt
     struct timer timer;     // until the next attempt
     char payload_hash[65];
-    int attempt;
+    int attempt, throttles;
     int64_t started_us;
 };
 

@@ -66,6 +66,8 @@ enum {
 
     // Worker
     WORKER_CHILDREN_MAX = 1024,
+    WORKER_QUEUES_MAX = 16,   // that a pool serves; each costs a long poll
+    WORKER_WEIGHT_MAX = 1000, // of a queue among them
     WORKER_VISIBILITY_S = 60, // short: a dead host's jobs come back soon; extended at a third
     WORKER_JOB_S_MAX = 30,    // a job that computes longer is hung: its child is killed
     WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed

@@ -43,6 +43,7 @@ struct lot {
 struct outbox {
     struct loop *loop;
     struct aws_client *sqs;
+    struct outbox_handlers handlers;
     struct lot *lots;
     size_t count;
     uint64_t requests;
@@ -125,8 +126,11 @@ static void on_batch(void *ctx, const struct aws_result *r, const struct sqs_ent
     size_t again_count = 0, sent = lot->in_flight;
     int64_t now = loop_now_ms(lot->outbox->loop);
     bool gone = r->err == ERR_NOT_FOUND; // the queue
+    const struct outbox_handlers *h = &lot->outbox->handlers;
     lot->call = NULL;
     lot->in_flight = 0;
+    if (r->err != ERR_CANCELLED && !gone)
+        h->on_result(h->ctx, r);
     for (size_t i = 0; i < sent; i++) {
         struct entry *e = lot_take_first(lot);
         bool ok = r->err == OK && i < count && entries[i].ok;
@@ -137,6 +141,8 @@ static void on_batch(void *ctx, const struct aws_result *r, const struct sqs_ent
                 log_event(LOG_DEBUG, "outbox_dropped", "kind=%s error=%s code=%s",
                           kind_names[lot->kind], err_name(r->err),
                           r->err == OK && i < count ? entries[i].code : r->code);
+            if (refused && lot->kind == KIND_VISIBILITY && e->visibility_s > 0)
+                h->on_stale(h->ctx, buf_view(&e->text));
             entry_finish(e, ok);
             continue;
         }
@@ -261,12 +267,14 @@ void outbox_send(struct outbox *o, const char *queue_url, struct span body, int 
     e->ctx = ctx;
 }
 
-struct outbox *outbox_new(struct loop *loop, struct aws_client *sqs)
+struct outbox *outbox_new(struct loop *loop, struct aws_client *sqs,
+                          struct outbox_handlers handlers)
 {
     struct outbox *o = calloc(1, sizeof *o);
     CHECK(o != NULL);
     o->loop = loop;
     o->sqs = sqs;
+    o->handlers = handlers;
     return o;
 }
 

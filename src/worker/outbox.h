@@ -9,7 +9,15 @@
 
 struct outbox;
 
-struct outbox *outbox_new(struct loop *loop, struct aws_client *sqs);
+struct outbox_handlers {
+    void *ctx;
+    void (*on_result)(void *ctx, const struct aws_result *r); // of each request
+    // A visibility change was refused: the receipt is not valid any more. Not for hand-backs.
+    void (*on_stale)(void *ctx, struct span receipt_handle);
+};
+
+struct outbox *outbox_new(struct loop *loop, struct aws_client *sqs,
+                          struct outbox_handlers handlers);
 void outbox_free(struct outbox *o); // drops what is left
 
 // All strings are copied. delay_ms: how long the entry may wait for others; 0: no longer than the

@@ -14,7 +14,7 @@ struct poller;
 struct poller_config {
     struct loop *loop;
     struct aws_client *sqs, *s3;
-    const char *queue;     // name, or URL of an existing queue
+    const char *queue;     // "NAME|URL[:WEIGHT],…"; a URL is of an existing queue
     const char *bucket;    // for results
     bool create;           // make queue, dead-letter queue and bucket when they are missing
     int max_receive_count; // of a queue that is made

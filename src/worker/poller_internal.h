@@ -1,12 +1,14 @@
-// Shared by poller.c (messages, leases, flow) and task.c (one job's way). Nobody else includes it.
+// Shared by poller.c (life and flow), source.c (queues), message.c (messages and leases), task.c
+// and task_result.c (one job's way) and poller_status.c. Nobody else includes it.
 #pragma once
 
+#include "aws/queue_setup.h"
 #include "base/arena.h"
+#include "base/limits.h"
 #include "job/job.h"
 #include "worker/crew.h"
 #include "worker/outbox.h"
 #include "worker/poller.h"
-#include "worker/queue_setup.h"
 
 // Outage or not, of one service: logged when it changes.
 struct service {
@@ -14,6 +16,22 @@ struct service {
     bool broken;
     int64_t since_ms;
     char why[200];
+};
+
+// One queue that jobs come from.
+struct source {
+    struct poller *poller;
+    char *queue; // name or URL, as given
+    int weight;  // 1 … WORKER_WEIGHT_MAX
+    struct setup *setup;
+    struct setup_result found; // found.queue_url NULL: not there yet
+    bool lost;                 // deleted under way: the setup looks again
+    struct sqs_call *receive;
+    struct timer retry;
+    int failures;
+    bool busy;   // its last receive brought something
+    double pass; // messages taken / weight: of the busy ones the lowest is next
+    uint64_t receives, empty_receives, received;
 };
 
 // What becomes of a message when its jobs are done.
@@ -25,6 +43,7 @@ enum verdict {
 struct message {
     struct message *next, *prev;
     struct poller *poller;
+    struct source *source;
     struct arena arena; // of what is below
     const char *id;
     char *receipt; // malloc'ed: a redelivery brings a newer one
@@ -35,6 +54,7 @@ struct message {
     size_t job_count, next_job; // [next_job..) are not started
     size_t open_tasks;
     enum verdict verdict;
+    bool stale; // its lease was lost: it is not given back
 };
 
 enum task_step {
@@ -62,17 +82,24 @@ struct task {
     enum verdict verdict; // after it is published
     struct s3_call *call;
     struct timer retry;
-    int failures;    // of the step, in a row
-    int handed_over; // times given to the crew and come back
+    void (*again)(struct task *t); // what the retry does
+    bool probing;                  // its call tries whether the store is back
+    int failures;                  // of the step, in a row
+    int handed_over;               // times given to the crew and come back
 };
 
 struct poller {
     struct poller_config config;
     struct crew *crew;
     struct outbox *outbox;
-    struct setup *setup;
-    struct setup_result queue; // queue.queue_url NULL: not there yet
+    struct source sources[WORKER_QUEUES_MAX];
+    size_t source_count;
     struct service sqs, s3;
+    double pace;          // jobs in hand at most, while a service asks to slow down
+    int64_t slowed_at_ms; // when it last did
+    int probes;           // calls that try whether the store is back
+    int probe_failures;   // in a row
+    int64_t probe_at_ms;  // none before
     struct turn_hook hook;
     struct message *messages;
     struct task *tasks;
@@ -80,26 +107,63 @@ struct poller {
     size_t task_count, open_count;   // open: the outcome is not known yet
     size_t message_count, unstarted; // jobs of messages that are no tasks yet
     size_t picture_bytes;            // held in tasks
-    struct sqs_call *receive;
-    struct timer receive_retry, lease, drain_limit;
-    int receive_failures;
+    struct timer lease, drain_limit;
     double job_us; // decoding and inferring one picture, smoothed; 0: not known yet
-    bool queue_lost, crew_ready, announced, draining, drained, leaving;
-    uint64_t finished[JOB_CANCELLED + 1], returned, receives, received, adopted, twins;
+    bool crew_ready, announced, draining, drained, leaving;
+    uint64_t finished[JOB_CANCELLED + 1], returned, adopted, twins, stale, renewals, slowdowns;
 };
 
+// poller.c
 void service_note(struct poller *p, struct service *s, const struct aws_result *r);
 int64_t poller_back_off_ms(int failures); // full jitter
+size_t poller_in_hand_max(const struct poller *p);
+size_t poller_prefetch(const struct poller *p);
+void poller_announce(struct poller *p); // when crew and queues are there
+void poller_speed_up(struct poller *p); // a call that would have been throttled was not
+
+// source.c
+enum err sources_open(struct poller *p, struct error *error) MUST_CHECK;
+void sources_close(struct poller *p);
+void sources_receive(struct poller *p); // as much as is wanted now
+void sources_stop(struct poller *p);    // ends receives and retries
+void sources_wake(struct poller *p);    // the queue service is back: retries come soon
+void sources_setup_again(struct poller *p);
+bool sources_found(const struct poller *p, const char **missing); // all of them
+
+// message.c
+void message_take(struct source *s, const struct sqs_message *in);
+void message_finish(struct message *m);
+void message_task_done(struct message *m, enum verdict verdict);
+void message_forget(struct message *m);
+void messages_watch_leases(struct poller *p);
+void messages_forget_unstarted(struct poller *p);
+void messages_on_stale(void *ctx, struct span receipt); // somebody else has the message now
 
 // task.c
 void task_new(struct message *m, const struct job *job); // and starts it; it never ends inside
 // Makes a task and publishes its failure at once.
 void task_refuse(struct message *m, const struct job *job, const char *code, const char *sentence);
 void task_free(struct task *t);
+void task_end(struct task *t, enum verdict verdict);
 void task_abandon(struct task *t); // whatever it does, now: its message goes back to the queue
 void task_on_answer(struct task *t, const struct crew_answer *answer);
 void task_on_death(struct task *t, const struct crew_death *death);
 void task_on_return(struct task *t);
 struct task *task_take_ready(struct poller *p);
-// poller.c
-void message_task_done(struct message *m, enum verdict verdict);
+void task_hand_over(struct task *t); // to the crew, which has room
+bool task_expired(struct task *t);       // true: its time is over, and its result on its way
+bool task_is_open(const struct task *t); // its outcome is not known yet
+void task_set_step(struct task *t, enum task_step step);
+void task_drop_picture(struct task *t);
+void task_fetch(struct task *t);
+// The step's call failed for now: again after a pause.
+void task_again_later(struct task *t, void (*again)(struct task *t));
+void tasks_wake(struct poller *p); // the store is back: retries come soon
+// A callback of a cancelled call only clears it (false): who cancelled goes on.
+bool task_call_done(struct task *t, const struct aws_result *r);
+
+// task_result.c
+// The outcome is known: writes it down and publishes it. predictions: when succeeded.
+void task_finish(struct task *t, enum job_status status, struct span predictions, const char *code,
+                 const char *sentence);
+void task_adopt(struct task *t); // looks for a result that is there already; else fetches

@@ -1,7 +1,10 @@
+// One job's way from its message to its outcome: is it still wanted, its picture, a child's answer.
+// What comes after the outcome is task_result.c's.
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "worker/poller_internal.h"
 
@@ -10,8 +13,9 @@
 #include <string.h>
 
 enum {
-    HAND_OVERS_MAX = 5,     // a picture that comes back this often without an answer goes elsewhere
-    REPLY_IN_TIME_MS = 100, // a job that waited less in the queue is answered at once
+    HAND_OVERS_MAX = 5, // a picture that comes back this often without an answer goes elsewhere
+    WAKE_MS_MAX = 2000, // after an outage retries come within this, and at most
+    WAKES_PER_S = 200,  // as many in a second
 };
 
 static struct poller *poller_of(const struct task *t)
@@ -19,20 +23,20 @@ static struct poller *poller_of(const struct task *t)
     return t->message->poller;
 }
 
-static bool is_open(const struct task *t)
+bool task_is_open(const struct task *t)
 {
     return t->step < TASK_PUBLISHING;
 }
 
-static void set_step(struct task *t, enum task_step step)
+void task_set_step(struct task *t, enum task_step step)
 {
-    bool was_open = is_open(t);
+    bool was_open = task_is_open(t);
     t->step = step;
-    if (was_open && !is_open(t))
+    if (was_open && !task_is_open(t))
         poller_of(t)->open_count--;
 }
 
-static void drop_picture(struct task *t)
+void task_drop_picture(struct task *t)
 {
     poller_of(t)->picture_bytes -= t->picture.len;
     buf_release(&t->picture);
@@ -43,7 +47,7 @@ static void drop_picture(struct task *t)
 static void push_ready(struct task *t)
 {
     struct poller *p = poller_of(t);
-    set_step(t, TASK_READY);
+    task_set_step(t, TASK_READY);
     t->next_ready = NULL;
     *p->ready_end = t;
     p->ready_end = &t->next_ready;
@@ -65,7 +69,7 @@ struct task *task_take_ready(struct poller *p)
     struct task *t = p->ready_first;
     if (t != NULL) {
         remove_ready(t);
-        set_step(t, TASK_WITH_CREW);
+        task_set_step(t, TASK_WITH_CREW);
     }
     return t;
 }
@@ -81,9 +85,9 @@ void task_free(struct task *t)
     loop_timer_cancel(p->config.loop, &t->retry);
     if (t->step == TASK_READY)
         remove_ready(t);
-    if (is_open(t))
+    if (task_is_open(t))
         p->open_count--;
-    drop_picture(t);
+    task_drop_picture(t);
     buf_release(&t->result);
     if (t->prev != NULL)
         t->prev->next = t->next;
@@ -102,13 +106,13 @@ static void wake_twins(struct poller *p, const char *id)
     for (struct task *t = p->tasks; t != NULL; t = t->next)
         if (t->step == TASK_TWIN && strcmp(t->job->id, id) == 0) {
             p->twins--;
-            set_step(t, TASK_ADOPTING);
+            task_set_step(t, TASK_ADOPTING);
             start(t);
             return; // the next one waits for this one
         }
 }
 
-static void end_task(struct task *t, enum verdict verdict)
+void task_end(struct task *t, enum verdict verdict)
 {
     struct message *m = t->message;
     struct poller *p = m->poller;
@@ -121,194 +125,88 @@ static void end_task(struct task *t, enum verdict verdict)
     message_task_done(m, verdict); // may free m, which owns id
 }
 
-// The step's call failed for now: the same again after a pause. next is a timer's callback.
-static void again_later(struct task *t, void (*next)(void *ctx))
+// --- the store's calls ---
+
+// While the store is out of reach one call at a time, and more and more rarely, tries whether it is
+// back; the others wait: an outage is met with the load of one job, not with that of all.
+static void on_retry(void *ctx)
+{
+    struct task *t = ctx;
+    struct poller *p = poller_of(t);
+    int64_t now = loop_now_ms(p->config.loop);
+    if (p->s3.broken && (p->probes > 0 || now < p->probe_at_ms)) {
+        int64_t at = now > p->probe_at_ms ? now : p->probe_at_ms;
+        loop_timer_set(p->config.loop, &t->retry, at + poller_back_off_ms(t->failures), on_retry,
+                       t);
+        return;
+    }
+    t->probing = p->s3.broken;
+    p->probes += t->probing;
+    t->again(t);
+}
+
+void task_again_later(struct task *t, void (*again)(struct task *t))
 {
     struct loop *loop = poller_of(t)->config.loop;
     t->failures++;
-    loop_timer_set(loop, &t->retry, loop_now_ms(loop) + poller_back_off_ms(t->failures), next, t);
+    t->again = again;
+    loop_timer_set(loop, &t->retry, loop_now_ms(loop) + poller_back_off_ms(t->failures), on_retry,
+                   t);
 }
 
-// A callback of a cancelled call only clears it: who cancelled goes on.
-static bool call_done(struct task *t, const struct aws_result *r)
+void tasks_wake(struct poller *p)
 {
+    int64_t within_ms = 1 + (int64_t)p->task_count * 1000 / WAKES_PER_S;
+    within_ms = within_ms < WAKE_MS_MAX ? within_ms : WAKE_MS_MAX;
+    for (struct task *t = p->tasks; t != NULL; t = t->next)
+        if (t->retry.heap_place != 0)
+            loop_timer_set(p->config.loop, &t->retry,
+                           loop_now_ms(p->config.loop) +
+                               (int64_t)(random_u64() % (uint64_t)within_ms),
+                           on_retry, t);
+}
+
+bool task_call_done(struct task *t, const struct aws_result *r)
+{
+    struct poller *p = poller_of(t);
+    bool probing = t->probing;
     t->call = NULL;
+    p->probes -= probing;
+    t->probing = false;
     if (r->err == ERR_CANCELLED)
         return false;
-    service_note(poller_of(t), &poller_of(t)->s3, r);
+    service_note(p, &p->s3, r);
+    if (!p->s3.broken)
+        p->probe_failures = 0;
+    else if (probing)
+        p->probe_at_ms = loop_now_ms(p->config.loop) + poller_back_off_ms(++p->probe_failures);
     return true;
 }
 
-// --- publish, reply ---
-
-static void adopt(void *ctx);
-static void publish(void *ctx);
-
-static void on_reply(void *ctx, bool sent)
-{
-    struct task *t = ctx;
-    if (!sent)
-        log_event(LOG_INFO, "reply_dropped", "id=%s", t->job->id);
-    end_task(t, t->verdict);
-}
-
-// The queue named in reply_to, as it is called from here: a message is data, never an address. Only
-// the name is used, and only of a reply queue beside our own queue.
-static bool reply_url(const struct poller *p, const char *reply_to, struct buf *out)
-{
-    const char *name = strrchr(reply_to, '/'), *end = strrchr(p->queue.queue_url, '/');
-    if (name == NULL || end == NULL || !span_starts(span_from(name + 1), JOB_REPLIES_PREFIX) ||
-        strlen(name + 1) > 80 || !job_id_valid(span_from(name + 1)))
-        return false;
-    buf_add(out, p->queue.queue_url, (size_t)(end - p->queue.queue_url));
-    buf_add_text(out, name);
-    return true;
-}
-
-static void reply(struct task *t)
-{
-    struct poller *p = poller_of(t);
-    AUTO_BUF struct buf url = {0};
-    set_step(t, TASK_REPLYING);
-    if (t->job->reply_to[0] == '\0' || !reply_url(p, t->job->reply_to, &url)) {
-        end_task(t, t->verdict);
-        return;
-    }
-    // an owner who waited long in the queue can wait a little for the batch
-    double delay_ms = t->timing.queued > REPLY_IN_TIME_MS ? t->timing.queued / 10 : 0;
-    if (delay_ms > WORKER_REPLY_DELAY_MS)
-        delay_ms = WORKER_REPLY_DELAY_MS;
-    outbox_send(p->outbox, url.data, buf_view(&t->result), (int)delay_ms, on_reply, t);
-}
-
-static void on_published(void *ctx, const struct aws_result *r, const struct s3_object *object)
-{
-    struct task *t = ctx;
-    (void)object;
-    if (!call_done(t, r))
-        return;
-    if (r->err == OK) {
-        reply(t);
-    } else if (r->err == ERR_PRECONDITION) {
-        adopt(t); // somebody was first: theirs is the result
-    } else {
-        if (r->err == ERR_NOT_FOUND)
-            setup_again(poller_of(t)->setup); // the bucket
-        again_later(t, publish);
-    }
-}
-
-static void publish(void *ctx)
-{
-    struct task *t = ctx;
-    struct poller *p = poller_of(t);
-    char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
-    snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
-    const struct s3_put_options options = {.content_type = "application/json",
-                                           .if_none_match = true};
-    set_step(t, TASK_PUBLISHING);
-    t->call = s3_put(p->config.s3, p->config.bucket, key, buf_view(&t->result), &options,
-                     on_published, t);
-}
-
-// The outcome is known: writes it down and publishes it. predictions: when succeeded.
-static void finish(struct task *t, enum job_status status, struct span predictions,
-                   const char *code, const char *sentence)
-{
-    struct poller *p = poller_of(t);
-    const struct message *m = t->message;
-    const struct crew_model *by = t->answered_by;
-    if (by == NULL && t->model >= 0) // the one that was meant
-        by = crew_model(p->crew, (size_t)t->model);
-    int64_t now = clock_wall_ms();
-    int64_t since = t->job->submitted_ms > 0 ? t->job->submitted_ms : m->sent_wall_ms;
-    t->timing.queued =
-        since > 0 && since <= m->received_wall_ms ? (double)(m->received_wall_ms - since) : -1;
-    t->timing.total = since > 0 && since <= now ? (double)(now - since) : -1;
-    const struct job_result result = {.id = t->job->id,
-                                      .status = status,
-                                      .model = by != NULL ? by->name : t->job->model,
-                                      .model_sha256 = by != NULL ? by->sha256 : "",
-                                      .precision = by != NULL ? by->precision : "",
-                                      .preprocessing = by != NULL ? by->preprocessing : "",
-                                      .result_json = predictions,
-                                      .error_code = code,
-                                      .error_message = sentence,
-                                      .timing = t->timing,
-                                      .bucket = t->job->bucket,
-                                      .key = t->job->key,
-                                      .attempts = m->receive_count,
-                                      .submitted_ms = t->job->submitted_ms,
-                                      .finished_ms = now};
-    drop_picture(t);
-    buf_clear(&t->result);
-    job_result_encode(&result, &t->result);
-    p->finished[status]++;
-    t->failures = 0;
-    log_event(LOG_DEBUG, "job_finished", "id=%s status=%s code=%s attempt=%d", t->job->id,
-              job_status_name(status), code != NULL ? code : "", m->receive_count);
-    publish(t);
-}
+// --- failures ---
 
 static void task_fail(struct task *t, const char *code, const char *sentence)
 {
-    finish(t, JOB_FAILED, (struct span){0}, code, sentence);
+    task_finish(t, JOB_FAILED, (struct span){0}, code, sentence);
 }
 
 // An attempt that may go better elsewhere. The last one: its owner is told, and the message is left
 // to the dead-letter queue (it moves there when it is received once more).
 static void attempt_failed(struct task *t, const char *code, const char *sentence)
 {
-    struct poller *p = poller_of(t);
-    char quoted[300];
-    int count = t->message->receive_count, max = p->queue.max_receive_count;
+    const struct setup_result *queue = &t->message->source->found;
+    char quoted[1300];
+    int count = t->message->receive_count, max = queue->max_receive_count;
     log_event(LOG_WARN, "attempt_failed", "id=%s attempt=%d of=%d code=%s why=%s", t->job->id,
               count, max, code, log_quote(sentence, quoted, sizeof quoted));
     if (count < max) {
-        end_task(t, VERDICT_RETURN);
+        task_end(t, VERDICT_RETURN);
         return;
     }
-    char full[600];
-    snprintf(full, sizeof full, "given up after %d attempts; the last one: %.480s", count,
-             sentence);
-    t->verdict = p->queue.has_dlq ? VERDICT_RETURN : VERDICT_DELETE;
+    char full[1300];
+    snprintf(full, sizeof full, "given up after %d attempts; the last one: %s", count, sentence);
+    t->verdict = queue->has_dlq ? VERDICT_RETURN : VERDICT_DELETE;
     task_fail(t, code, full);
-}
-
-// --- adopt: a result that is there already ---
-
-static void fetch(void *ctx);
-
-static void on_adopted(void *ctx, const struct aws_result *r, const struct s3_object *object)
-{
-    struct task *t = ctx;
-    if (!call_done(t, r))
-        return;
-    if (r->err == OK) {
-        poller_of(t)->adopted++;
-        drop_picture(t);
-        buf_clear(&t->result);
-        buf_add_span(&t->result, object->body);
-        t->verdict = VERDICT_DELETE;
-        reply(t);
-    } else if (r->err == ERR_NOT_FOUND) {
-        t->failures = 0;
-        if (is_open(t))
-            fetch(t);
-        else
-            again_later(t, publish); // deleted since
-    } else {
-        again_later(t, adopt);
-    }
-}
-
-static void adopt(void *ctx)
-{
-    struct task *t = ctx;
-    struct poller *p = poller_of(t);
-    char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
-    snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
-    t->call = s3_get(p->config.s3, p->config.bucket, key, JOB_RESULT_BYTES_MAX, on_adopted, t);
 }
 
 // --- fetch ---
@@ -336,7 +234,7 @@ static void fetch_refused(struct task *t, const struct aws_result *r)
 static void on_fetched(void *ctx, const struct aws_result *r, const struct s3_object *object)
 {
     struct task *t = ctx;
-    if (!call_done(t, r))
+    if (!task_call_done(t, r))
         return;
     switch (r->err) {
     case OK:
@@ -348,7 +246,7 @@ static void on_fetched(void *ctx, const struct aws_result *r, const struct s3_ob
         return;
     case ERR_DENIED:
         if (strcmp(r->code, "AccessDenied") != 0) {
-            again_later(t, fetch); // not this object: our keys
+            task_again_later(t, task_fetch); // not this object: our keys
             return;
         }
         fetch_refused(t, r);
@@ -360,14 +258,13 @@ static void on_fetched(void *ctx, const struct aws_result *r, const struct s3_ob
         fetch_refused(t, r);
         return;
     default:
-        again_later(t, fetch);
+        task_again_later(t, task_fetch);
     }
 }
 
-static void fetch(void *ctx)
+void task_fetch(struct task *t)
 {
-    struct task *t = ctx;
-    set_step(t, TASK_FETCHING);
+    task_set_step(t, TASK_FETCHING);
     t->fetch_begun_us = clock_monotonic_us();
     t->call = s3_get(poller_of(t)->config.s3, t->job->bucket, t->job->key, IMAGE_BYTES_MAX,
                      on_fetched, t);
@@ -382,28 +279,46 @@ static void list_models(const struct poller *p, struct buf *out)
         buf_printf(out, "%s'%s'", i > 0 ? ", " : "", crew_model(p->crew, i)->name);
 }
 
+static bool is_over(const struct task *t)
+{
+    return t->job->expires_ms > 0 && t->job->expires_ms <= clock_wall_ms();
+}
+
+static void expire(struct task *t, const char *when_it_was)
+{
+    char sentence[160], when[CLOCK_ISO_BYTES];
+    snprintf(sentence, sizeof sentence, "it expired at %s, %s",
+             clock_iso8601(t->job->expires_ms, when), when_it_was);
+    task_finish(t, JOB_EXPIRED, (struct span){0}, "expired", sentence);
+}
+
+bool task_expired(struct task *t)
+{
+    if (!is_over(t))
+        return false;
+    expire(t, "before a worker could start it");
+    return true;
+}
+
 // After it is sure that nobody else has the same job here.
 static void start(struct task *t)
 {
     struct poller *p = poller_of(t);
     const struct job *job = t->job;
     char sentence[400];
-    if (job->expires_ms > 0 && job->expires_ms <= clock_wall_ms()) {
-        char when[CLOCK_ISO_BYTES];
-        snprintf(sentence, sizeof sentence, "it expired at %s, before a worker could start it",
-                 clock_iso8601(job->expires_ms, when));
-        finish(t, JOB_EXPIRED, (struct span){0}, "expired", sentence);
-    } else if (t->model < 0) {
+    if (task_expired(t))
+        return;
+    if (t->model < 0) {
         AUTO_BUF struct buf list = {0};
         list_models(p, &list);
         snprintf(sentence, sizeof sentence, "unknown model '%s'; this pool serves %.300s",
                  job->model, list.data);
         task_fail(t, "unknown_model", sentence);
     } else if (t->message->receive_count > 1 || t->step == TASK_ADOPTING) {
-        set_step(t, TASK_ADOPTING);
-        adopt(t);
+        task_set_step(t, TASK_ADOPTING);
+        task_adopt(t);
     } else {
-        fetch(t);
+        task_fetch(t);
     }
 }
 
@@ -455,16 +370,33 @@ void task_refuse(struct message *m, const struct job *job, const char *code, con
 
 // --- with the crew ---
 
+void task_hand_over(struct task *t)
+{
+    struct poller *p = poller_of(t);
+    struct crew_job job = {.model = (size_t)t->model,
+                           .picture = buf_view(&t->picture),
+                           .timeout_ms = p->config.job_timeout_ms};
+    if (t->job->expires_ms > 0)
+        job.deadline_ms = loop_now_ms(p->config.loop) + (t->job->expires_ms - clock_wall_ms());
+    crew_hand_over(p->crew, t, &job);
+}
+
+static void learn_job_time(struct poller *p, const struct crew_answer *answer)
+{
+    double us = (double)(answer->decode_us + answer->infer_us);
+    if (us < 100) // a refusal at the first byte
+        us = 100;
+    p->job_us = p->job_us > 0 ? 0.9 * p->job_us + 0.1 * us : us;
+}
+
 void task_on_answer(struct task *t, const struct crew_answer *answer)
 {
+    learn_job_time(poller_of(t), answer);
     if (answer->err == OK) {
-        struct poller *p = poller_of(t);
-        double us = (double)(answer->decode_us + answer->infer_us);
-        p->job_us = p->job_us > 0 ? 0.9 * p->job_us + 0.1 * us : us;
         t->timing.decoded = (double)answer->decode_us / 1000;
         t->timing.inferred = (double)answer->infer_us / 1000;
-        t->answered_by = answer->model; // finish copies it
-        finish(t, JOB_SUCCEEDED, answer->text, NULL, NULL);
+        t->answered_by = answer->model; // task_finish copies it
+        task_finish(t, JOB_SUCCEEDED, answer->text, NULL, NULL);
         return;
     }
     char sentence[500];
@@ -477,7 +409,14 @@ void task_on_answer(struct task *t, const struct crew_answer *answer)
         task_fail(t, err_name(answer->err), sentence);
         return;
     case ERR_CANCELLED:
-        end_task(t, VERDICT_RETURN);
+        task_end(t, VERDICT_RETURN);
+        return;
+    case ERR_TIMEOUT:
+        if (is_over(t)) {
+            expire(t, "while it was computed");
+            return;
+        }
+        attempt_failed(t, err_name(answer->err), sentence);
         return;
     default:
         attempt_failed(t, err_name(answer->err), sentence);
@@ -486,19 +425,32 @@ void task_on_answer(struct task *t, const struct crew_answer *answer)
 
 void task_on_death(struct task *t, const struct crew_death *death)
 {
-    char sentence[300];
-    snprintf(sentence, sizeof sentence, "the process that worked on it was %s", death->sentence);
-    if (death->hung)
-        attempt_failed(t, "timeout", sentence);
-    else
-        attempt_failed(t, "crashed", sentence);
+    enum { TAIL_BYTES = 700 };
+    char sentence[1200];
+    size_t tail = strlen(death->tail);
+    const char *said = death->tail + (tail > TAIL_BYTES ? tail - TAIL_BYTES : 0);
+    const char *code = death->hung ? "timeout" : "crashed";
+    if (death->cancelled) { // it did not hear that it should stop: not its fault
+        task_end(t, VERDICT_RETURN);
+        return;
+    }
+    if (death->hung && is_over(t)) {
+        expire(t, "while it was computed");
+        return;
+    }
+    snprintf(sentence, sizeof sentence, "the process that worked on it was %s%s%s%s%s",
+             death->sentence, death->where[0] != '\0' ? ", in " : "", death->where,
+             tail > 0 ? "; it said: " : "", said);
+    if (strcmp(death->limit, "memory") == 0)
+        code = "memory";
+    attempt_failed(t, code, sentence);
 }
 
 void task_on_return(struct task *t)
 {
     struct poller *p = poller_of(t);
     if (p->draining || ++t->handed_over >= HAND_OVERS_MAX)
-        end_task(t, VERDICT_RETURN);
+        task_end(t, VERDICT_RETURN);
     else
         push_ready(t);
 }
@@ -508,5 +460,5 @@ void task_abandon(struct task *t)
     if (t->call != NULL)
         s3_call_cancel(t->call);
     CHECK(t->call == NULL);
-    end_task(t, VERDICT_RETURN);
+    task_end(t, VERDICT_RETURN);
 }

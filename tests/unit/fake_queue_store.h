@@ -13,7 +13,7 @@
 enum { FAKE_MESSAGES = 64, FAKE_OBJECTS = 128, FAKE_RECEIVES_MAX = 3 };
 
 struct fake_message {
-    char id[16], body[512], receipt[40];
+    char id[16], queue[32], body[512], receipt[40];
     int receives;
     int64_t visible_at_ms;
     bool deleted, dead; // dead: in the dead-letter queue
@@ -49,7 +49,9 @@ static struct {
     bool sqs_down, s3_down, queue_missing;
     int visibility_s_seen;
     char log[1 << 16]; // "put results/a.json\nsend smelt-replies-1\ndelete m1\n…"
-    int renewals, receive_calls, batches, open_calls;
+    int renewals, receive_calls, batches, open_calls, s3_calls;
+    int throttles;     // so many calls of S3 are told to slow down
+    bool receipts_end; // every receipt is out of date, as after a pause longer than the lease
 } fake;
 
 static void fake_note(const char *what, const char *name)
@@ -78,13 +80,19 @@ static inline void fake_put(const char *key, struct span bytes)
 
 static void fake_serve_waiting(void *unused);
 
-static inline struct fake_message *fake_send(const char *body)
+static inline struct fake_message *fake_send_to(const char *queue, const char *body)
 {
     struct fake_message *m = &fake.messages[fake.message_count++];
+    snprintf(m->queue, sizeof m->queue, "%s", queue);
     snprintf(m->id, sizeof m->id, "m%zu", fake.message_count);
     snprintf(m->body, sizeof m->body, "%s", body);
     loop_timer_set(fake.loop, &fake.tick, loop_now_ms(fake.loop), fake_serve_waiting, NULL);
     return m;
+}
+
+static inline struct fake_message *fake_send(const char *body)
+{
+    return fake_send_to("smelt-jobs", body);
 }
 
 static struct aws_result fake_result(enum err err)
@@ -125,11 +133,21 @@ static void fake_end(struct aws_call *call)
 
 // --- S3 ---
 
+static struct aws_result fake_s3_result(const struct aws_call *call)
+{
+    fake.s3_calls++;
+    if (!call->cancelled && fake.throttles > 0) {
+        fake.throttles--;
+        struct aws_result r = fake_result(ERR_THROTTLED);
+        r.throttles = 1;
+        return r;
+    }
+    return fake_result(call->cancelled ? ERR_CANCELLED : fake.s3_down ? ERR_NET : OK);
+}
+
 static void fake_get(struct aws_call *call)
 {
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
-                                      : fake.s3_down  ? ERR_NET
-                                                      : OK);
+    struct aws_result r = fake_s3_result(call);
     struct fake_object *o = fake_find(call->text[0]);
     if (r.err == OK && o == NULL)
         r = fake_result(ERR_NOT_FOUND);
@@ -142,9 +160,7 @@ static void fake_get(struct aws_call *call)
 
 static void fake_put_step(struct aws_call *call)
 {
-    struct aws_result r = fake_result(call->cancelled ? ERR_CANCELLED
-                                      : fake.s3_down  ? ERR_NET
-                                                      : OK);
+    struct aws_result r = fake_s3_result(call);
     struct s3_object object = {0};
     if (r.err == OK && call->if_none_match && fake_find(call->text[0]) != NULL)
         r = fake_result(ERR_PRECONDITION);
@@ -238,7 +254,8 @@ static void fake_wake_later(void)
     int64_t next = INT64_MAX;
     for (size_t i = 0; i < fake.message_count; i++) {
         const struct fake_message *m = &fake.messages[i];
-        if (!m->deleted && !m->dead && m->visible_at_ms < next)
+        if (!m->deleted && !m->dead && m->visible_at_ms > loop_now_ms(fake.loop) &&
+            m->visible_at_ms < next)
             next = m->visible_at_ms;
     }
     if (next != INT64_MAX && fake.waiting != NULL)
@@ -251,7 +268,8 @@ static size_t fake_claim(struct aws_call *call, struct sqs_message *out)
     int64_t now = loop_now_ms(fake.loop);
     for (size_t i = 0; i < fake.message_count && n < (size_t)call->numbers[0]; i++) {
         struct fake_message *m = &fake.messages[i];
-        if (m->deleted || m->dead || m->visible_at_ms > now)
+        const char *queue = strrchr(call->text[0], '/');
+        if (m->deleted || m->dead || m->visible_at_ms > now || strcmp(m->queue, queue + 1) != 0)
             continue;
         if (m->receives >= FAKE_RECEIVES_MAX) {
             m->dead = true;
@@ -277,7 +295,7 @@ static void fake_receive(struct aws_call *call)
                                       : fake.queue_missing ? ERR_NOT_FOUND
                                                            : OK);
     size_t n = r.err == OK ? fake_claim(call, messages) : 0;
-    if (r.err == OK && n == 0) { // a long poll waits
+    if (r.err == OK && n == 0 && call->numbers[2] != 0) { // a long poll waits
         call->next = fake.waiting;
         fake.waiting = call;
         fake_wake_later();
@@ -292,9 +310,9 @@ struct sqs_call *sqs_receive(struct aws_client *c, const char *queue_url, int ma
 {
     struct aws_call *call = fake_call(fake_receive, NULL, ctx);
     (void)c;
-    (void)queue_url;
-    (void)wait_s;
     FAKE_DONE(sqs_receive_fn, call) = done;
+    snprintf(call->text[0], sizeof call->text[0], "%s", queue_url);
+    call->numbers[2] = wait_s;
     call->numbers[0] = max_messages;
     call->numbers[1] = visibility_s;
     fake.visibility_s_seen = visibility_s;
@@ -318,7 +336,7 @@ static bool fake_entry(struct aws_call *call, size_t i)
         fake_note("send", call->text[9]);
         return true;
     }
-    if (m == NULL)
+    if (m == NULL || fake.receipts_end)
         return false;
     if (call->numbers[i] == -1) {
         m->deleted = true;
@@ -396,7 +414,7 @@ struct sqs_call *sqs_visibility_batch(struct aws_client *c, const char *queue_ur
     return result;
 }
 
-#define FAKE_URL "http://127.0.0.1:9/000000000000/smelt-jobs"
+#define FAKE_URL "http://127.0.0.1:9/000000000000/"
 
 static void fake_url(struct aws_call *call)
 {
@@ -409,7 +427,9 @@ static void fake_url(struct aws_call *call)
         if (strcmp(call->text[0], "smelt-jobs") == 0)
             fake.queue_missing = false;
     }
-    FAKE_DONE(sqs_url_fn, call)(call->ctx, &r, FAKE_URL);
+    char url[700];
+    snprintf(url, sizeof url, FAKE_URL "%s", call->text[0]);
+    FAKE_DONE(sqs_url_fn, call)(call->ctx, &r, url);
     fake_end(call);
 }
 

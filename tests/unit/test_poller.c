@@ -87,13 +87,15 @@ static bool queue_empty(void)
     return true;
 }
 
+static const char *queues = "smelt-jobs";
+
 static void begin(int children, int timeout_ms)
 {
     log_init("test", LOG_ERROR + 1);
     ck_assert_int_eq(loop_new(&loop, NULL), OK);
     fake.loop = loop;
     const struct poller_config config = {.loop = loop,
-                                         .queue = "smelt-jobs",
+                                         .queue = queues,
                                          .bucket = "smelt",
                                          .create = true,
                                          .max_receive_count = 3,
@@ -388,9 +390,9 @@ START_TEST(drain_finishes_what_is_computed_and_hands_back_the_rest)
         done += fake.messages[i].deleted;
         back += !fake.messages[i].deleted && fake.messages[i].visible_at_ms <= clock_monotonic_ms();
     }
-    ck_assert_int_eq(done, 1);
-    ck_assert_int_eq(back, 5); // visible for others at once
-    ck_assert_int_eq(count_of("put results/"), 1);
+    ck_assert_int_eq(done, 2); // the one that told how long they take, and the one under way
+    ck_assert_int_eq(back, 4); // visible for others at once
+    ck_assert_int_eq(count_of("put results/"), 2);
     end();
 }
 END_TEST
@@ -422,6 +424,161 @@ START_TEST(requests_are_batched_at_saturation)
 }
 END_TEST
 
+// The place of the n-th line (1…) that begins with what.
+static int nth_place(const char *what, int n)
+{
+    const char *p = fake.log;
+    for (int i = 0; i < n; i++) {
+        p = strstr(i == 0 ? p : p + 1, what);
+        ck_assert_msg(p != NULL, "no %d times '%s' in:\n%s", n, what, fake.log);
+    }
+    return (int)(p - fake.log);
+}
+
+static int count_before(const char *what, int end)
+{
+    int n = 0;
+    for (const char *p = fake.log; (p = strstr(p, what)) != NULL && p - fake.log < end; p++)
+        n++;
+    return n;
+}
+
+static void submit_to(const char *queue, const char *id)
+{
+    char key[100], body[400];
+    snprintf(key, sizeof key, "inbox/%s", id);
+    fake_put(key, SPAN("slow 3"));
+    snprintf(body, sizeof body,
+             "{\"v\":1,\"id\":\"%s\",\"input\":{\"bucket\":\"smelt\",\"key\":\"%s\"}}", id, key);
+    fake_send_to(queue, body);
+}
+
+START_TEST(queues_share_the_pool_by_their_weights_and_none_starves)
+{
+    queues = "fast:3, slow:1,empty";
+    begin(1, 5000);
+    for (int i = 0; i < 30; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "f%d", i);
+        submit_to("fast", id);
+        snprintf(id, sizeof id, "s%d", i);
+        submit_to("slow", id);
+    }
+    UNTIL(queue_empty);
+    ck_assert_int_eq(count_of("put results/"), 60);
+    int end_of_fast = nth_place("put results/f", 30);
+    int slow_meanwhile = count_before("put results/s", end_of_fast);
+    // a third of 30, give or take a batch
+    ck_assert_msg(slow_meanwhile >= 5 && slow_meanwhile <= 19, "%d of the slow queue's",
+                  slow_meanwhile);
+    end();
+}
+END_TEST
+
+START_TEST(quiet_queues_cost_one_long_poll_each)
+{
+    queues = "a,b,c";
+    begin(1, 5000);
+    fake.receive_calls = 0;
+    down_until_ms = clock_monotonic_ms() + 300;
+    UNTIL(outage_over);
+    ck_assert_int_le(fake.receive_calls, 3);
+    end();
+}
+END_TEST
+
+START_TEST(queue_lists_that_make_no_sense_are_refused)
+{
+    static const char *const wrong[] = {
+        "", ",a", "a,,b", "a:0", "a:x", "a,b,a", "a:5000", "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"};
+    ck_assert_int_eq(loop_new(&loop, NULL), OK);
+    fake.loop = loop;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct error error = {0};
+        const struct poller_config config = {.loop = loop,
+                                             .queue = wrong[i],
+                                             .bucket = "smelt",
+                                             .visibility_s = 3,
+                                             .model = "fake",
+                                             .search_path = "",
+                                             .children = 1,
+                                             .job_timeout_ms = 1000};
+        ck_assert_msg(poller_new(&config, &poller, &error) != OK, "'%s' was taken", wrong[i]);
+        ck_assert_ptr_nonnull(strstr(error.msg, "--queue"));
+    }
+    loop_free(loop);
+}
+END_TEST
+
+START_TEST(a_lost_lease_drops_what_has_not_begun_and_is_no_error)
+{
+    begin(1, 20000);
+    for (int i = 0; i < 4; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "j%d", i);
+        submit(id, "slow 400");
+    }
+    UNTIL(some_in_hand);
+    fake.receipts_end = true; // the next renewal is refused
+    down_until_ms = clock_monotonic_ms() + 1500;
+    UNTIL(outage_over);
+    fake.receipts_end = false;
+    UNTIL(queue_empty);
+    for (int i = 0; i < 4; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "j%d", i);
+        ck_assert_int_eq(result_of(id).status, JOB_SUCCEEDED);
+    }
+    ck_assert_int_eq(count_of("put results/"), 4);
+    AUTO_BUF struct buf text = {0};
+    poller_metrics(poller, &text);
+    ck_assert_ptr_null(strstr(text.data, "smelt_worker_leases_lost_total 0\n"));
+    end();
+}
+END_TEST
+
+START_TEST(throttling_slows_the_pool_down_and_it_recovers)
+{
+    begin(2, 5000);
+    for (int i = 0; i < 20; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "a%d", i);
+        submit(id, "slow 2");
+    }
+    UNTIL(ten_results);
+    fake.throttles = 3;
+    UNTIL(queue_empty);
+    AUTO_BUF struct buf text = {0};
+    poller_metrics(poller, &text);
+    ck_assert_ptr_null(strstr(text.data, "smelt_worker_slowdowns_total 0\n"));
+    ck_assert_int_eq(count_of("put results/"), 20);
+    end();
+}
+END_TEST
+
+START_TEST(one_call_at_a_time_asks_whether_the_store_is_back)
+{
+    begin(2, 5000);
+    for (int i = 0; i < 40; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "a%d", i);
+        submit(id, "slow 2");
+    }
+    UNTIL(ten_results);
+    fake.s3_down = true;
+    down_until_ms = clock_monotonic_ms() + 200; // all in hand have failed once
+    UNTIL(outage_over);
+    fake.s3_calls = 0;
+    down_until_ms = clock_monotonic_ms() + 1000;
+    UNTIL(outage_over);
+    ck_assert_int_le(fake.s3_calls, 20); // not 40 jobs times some retries
+    fake.s3_down = false;
+    UNTIL(queue_empty);
+    ck_assert_int_eq(count_of("put results/"), 40);
+    end();
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc == 8 && strcmp(argv[1], "zygote") == 0) {
@@ -442,6 +599,12 @@ int main(int argc, char **argv)
                                   a_queue_deleted_under_way_is_made_again,
                                   drain_finishes_what_is_computed_and_hands_back_the_rest,
                                   drain_while_idle_is_immediate_and_the_long_poll_ends,
-                                  requests_are_batched_at_saturation};
+                                  requests_are_batched_at_saturation,
+                                  queues_share_the_pool_by_their_weights_and_none_starves,
+                                  quiet_queues_cost_one_long_poll_each,
+                                  queue_lists_that_make_no_sense_are_refused,
+                                  a_lost_lease_drops_what_has_not_begun_and_is_no_error,
+                                  throttling_slows_the_pool_down_and_it_recovers,
+                                  one_call_at_a_time_asks_whether_the_store_is_back};
     return suite_run("poller", tests, sizeof tests / sizeof tests[0]);
 }

@@ -1,4 +1,4 @@
-#include "worker/queue_setup.h"
+#include "aws/queue_setup.h"
 
 #include "base/check.h"
 #include "base/limits.h"
@@ -21,7 +21,7 @@ struct setup {
     struct s3_call *s3_call;
     struct timer retry;
     int failures;
-    char queue_url[URL_BYTES_MAX], dlq_url[URL_BYTES_MAX], dlq_arn[ARN_BYTES_MAX];
+    char queue_url[URL_BYTES_MAX], dlq_url[URL_BYTES_MAX], dlq_arn[ARN_BYTES_MAX], dlq_name[100];
     struct setup_result result;
 };
 
@@ -90,6 +90,17 @@ static int redrive_count(const char *policy)
     return value >= 1 && value <= 1000 ? (int)value : 0;
 }
 
+// The queue's name: the last part of "arn:aws:sqs:REGION:ACCOUNT:NAME".
+static void redrive_target(const char *policy, char *out, size_t out_size)
+{
+    json_t *root = json_loads(policy, 0, NULL);
+    const char *arn = json_string_value(json_object_get(root, "deadLetterTargetArn"));
+    const char *colon = arn != NULL ? strrchr(arn, ':') : NULL;
+    if (colon != NULL)
+        keep(out, out_size, colon + 1);
+    json_decref(root);
+}
+
 static void on_attributes(void *ctx, const struct aws_result *r,
                           const struct http_call_header *attributes, size_t count)
 {
@@ -99,6 +110,9 @@ static void on_attributes(void *ctx, const struct aws_result *r,
     const char *policy = attribute(attributes, count, "RedrivePolicy");
     int receives = policy != NULL ? redrive_count(policy) : 0;
     s->result.has_dlq = receives > 0;
+    if (receives > 0)
+        redrive_target(policy, s->dlq_name, sizeof s->dlq_name);
+    s->result.dlq_name = s->dlq_name;
     s->result.max_receive_count = receives > 0 ? receives : s->config.max_receive_count;
     if (s->config.create)
         s->s3_call = s3_create_bucket(s->config.s3, s->config.bucket, on_bucket, s);

@@ -19,6 +19,7 @@ struct setup_result {
     const char *queue_url; // the setup's, until setup_free
     int max_receive_count; // of the queue; without a redrive policy the configured one
     bool has_dlq;
+    const char *dlq_name; // "": none
 };
 
 struct setup;

@@ -1,0 +1,160 @@
+// The end of one job's way: its result is written down, published once, its owner told.
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "worker/poller_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { REPLY_IN_TIME_MS = 100 }; // a job that waited less in the queue is answered at once
+
+static struct poller *poller_of(const struct task *t)
+{
+    return t->message->poller;
+}
+
+// --- publish, reply ---
+
+static void publish(struct task *t);
+
+static void on_reply(void *ctx, bool sent)
+{
+    struct task *t = ctx;
+    if (!sent)
+        log_event(LOG_INFO, "reply_dropped", "id=%s", t->job->id);
+    task_end(t, t->verdict);
+}
+
+// The queue named in reply_to, as it is called from here: a message is data, never an address. Only
+// the name is used, and only of a reply queue beside our own queue.
+static bool reply_url(const char *queue_url, const char *reply_to, struct buf *out)
+{
+    const char *name = strrchr(reply_to, '/'), *end = strrchr(queue_url, '/');
+    if (name == NULL || end == NULL || !span_starts(span_from(name + 1), JOB_REPLIES_PREFIX) ||
+        strlen(name + 1) > 80 || !job_id_valid(span_from(name + 1)))
+        return false;
+    buf_add(out, queue_url, (size_t)(end - queue_url));
+    buf_add_text(out, name);
+    return true;
+}
+
+static void reply(struct task *t)
+{
+    struct poller *p = poller_of(t);
+    AUTO_BUF struct buf url = {0};
+    task_set_step(t, TASK_REPLYING);
+    if (t->job->reply_to[0] == '\0' ||
+        !reply_url(t->message->source->found.queue_url, t->job->reply_to, &url)) {
+        task_end(t, t->verdict);
+        return;
+    }
+    // an owner who waited long in the queue can wait a little for the batch
+    double delay_ms = t->timing.queued > REPLY_IN_TIME_MS ? t->timing.queued / 10 : 0;
+    if (delay_ms > WORKER_REPLY_DELAY_MS)
+        delay_ms = WORKER_REPLY_DELAY_MS;
+    outbox_send(p->outbox, url.data, buf_view(&t->result), (int)delay_ms, on_reply, t);
+}
+
+static void on_published(void *ctx, const struct aws_result *r, const struct s3_object *object)
+{
+    struct task *t = ctx;
+    (void)object;
+    if (!task_call_done(t, r))
+        return;
+    if (r->err == OK) {
+        poller_speed_up(poller_of(t));
+        reply(t);
+    } else if (r->err == ERR_PRECONDITION) {
+        task_adopt(t); // somebody was first: theirs is the result
+    } else {
+        if (r->err == ERR_NOT_FOUND)
+            sources_setup_again(poller_of(t)); // the bucket
+        task_again_later(t, publish);
+    }
+}
+
+static void publish(struct task *t)
+{
+    struct poller *p = poller_of(t);
+    char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
+    snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
+    const struct s3_put_options options = {.content_type = "application/json",
+                                           .if_none_match = true};
+    task_set_step(t, TASK_PUBLISHING);
+    t->call = s3_put(p->config.s3, p->config.bucket, key, buf_view(&t->result), &options,
+                     on_published, t);
+}
+
+void task_finish(struct task *t, enum job_status status, struct span predictions, const char *code,
+                 const char *sentence)
+{
+    struct poller *p = poller_of(t);
+    const struct message *m = t->message;
+    const struct crew_model *by = t->answered_by;
+    if (by == NULL && t->model >= 0) // the one that was meant
+        by = crew_model(p->crew, (size_t)t->model);
+    int64_t now = clock_wall_ms();
+    int64_t since = t->job->submitted_ms > 0 ? t->job->submitted_ms : m->sent_wall_ms;
+    t->timing.queued =
+        since > 0 && since <= m->received_wall_ms ? (double)(m->received_wall_ms - since) : -1;
+    t->timing.total = since > 0 && since <= now ? (double)(now - since) : -1;
+    const struct job_result result = {.id = t->job->id,
+                                      .status = status,
+                                      .model = by != NULL ? by->name : t->job->model,
+                                      .model_sha256 = by != NULL ? by->sha256 : "",
+                                      .precision = by != NULL ? by->precision : "",
+                                      .preprocessing = by != NULL ? by->preprocessing : "",
+                                      .result_json = predictions,
+                                      .error_code = code,
+                                      .error_message = sentence,
+                                      .timing = t->timing,
+                                      .bucket = t->job->bucket,
+                                      .key = t->job->key,
+                                      .attempts = m->receive_count,
+                                      .submitted_ms = t->job->submitted_ms,
+                                      .finished_ms = now};
+    task_drop_picture(t);
+    buf_clear(&t->result);
+    job_result_encode(&result, &t->result);
+    p->finished[status]++;
+    t->failures = 0;
+    log_event(LOG_DEBUG, "job_finished", "id=%s status=%s code=%s attempt=%d", t->job->id,
+              job_status_name(status), code != NULL ? code : "", m->receive_count);
+    publish(t);
+}
+
+// --- adopt: a result that is there already ---
+
+static void on_adopted(void *ctx, const struct aws_result *r, const struct s3_object *object)
+{
+    struct task *t = ctx;
+    if (!task_call_done(t, r))
+        return;
+    if (r->err == OK) {
+        poller_of(t)->adopted++;
+        task_drop_picture(t);
+        buf_clear(&t->result);
+        buf_add_span(&t->result, object->body);
+        t->verdict = VERDICT_DELETE;
+        reply(t);
+    } else if (r->err == ERR_NOT_FOUND) {
+        t->failures = 0;
+        if (task_is_open(t))
+            task_fetch(t);
+        else
+            task_again_later(t, publish); // deleted since
+    } else {
+        task_again_later(t, task_adopt);
+    }
+}
+
+void task_adopt(struct task *t)
+{
+    struct poller *p = poller_of(t);
+    char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
+    snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
+    t->call = s3_get(p->config.s3, p->config.bucket, key, JOB_RESULT_BYTES_MAX, on_adopted, t);
+}
