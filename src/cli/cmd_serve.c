@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/commands.h"
+#include "cli/handler_name.h"
 #include "cli/model_names.h"
 #include "cli/options.h"
 #include "cli/supervisor.h"
@@ -29,6 +30,8 @@ static const struct option table[] = {
     {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "the object store"},
     {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
+    {"exec", "COMMAND", NULL, "a program that answers instead of a model (docs/handlers.md)"},
+    {"exec-name", "NAME", NULL, "what jobs call it (default: the program's file name)"},
     {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
     {"quiet", NULL, NULL, NULL},
@@ -135,7 +138,12 @@ static void worker_arguments(void *ctx, int port, const char **argv)
     (void)port;
     set_environment(serve);
     begin(serve, argv, "worker");
-    add_models(serve, argv);
+    if (options_get(&serve->options, "exec") != NULL) {
+        add(argv, "--exec", options_get(&serve->options, "exec"));
+        add(argv, "--exec-name", serve->model_name);
+    } else {
+        add_models(serve, argv);
+    }
     if (options_get(&serve->options, "workers") != NULL)
         add(argv, "--workers", options_get(&serve->options, "workers"));
 }
@@ -146,7 +154,10 @@ static void gateway_arguments(void *ctx, int port, const char **argv)
     set_environment(serve);
     begin(serve, argv, "gateway");
     add(argv, "--gateway-listen", listen_on(serve, GATEWAY, "gateway-listen", port));
-    add_models(serve, argv);
+    if (options_get(&serve->options, "exec") != NULL)
+        add(argv, "--model", serve->model_name);
+    else
+        add_models(serve, argv);
     add(argv, "--instance", "local");
 }
 
@@ -255,9 +266,14 @@ static void clean_environment(const struct serve *serve)
 static enum err prepare(struct serve *serve, int *lock_fd, struct error *error)
 {
     const char *data = options_get(&serve->options, "data");
-    TRY(model_name_find(options_get(&serve->options, "model"),
-                        options_get(&serve->options, "models"), &serve->arena, &serve->model_name,
-                        NULL, error));
+    const char *exec = options_get(&serve->options, "exec");
+    if (exec != NULL)
+        TRY(handler_name_find(exec, options_get(&serve->options, "exec-name"), &serve->arena,
+                              &serve->model_name, error));
+    else
+        TRY(model_name_find(options_get(&serve->options, "model"),
+                            options_get(&serve->options, "models"), &serve->arena,
+                            &serve->model_name, NULL, error));
     TRY(dir_make(data, error));
     TRY(dir_lock(data, lock_fd, error));
     serve->credentials = arena_printf(&serve->arena, "%s/credentials", data);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/commands.h"
+#include "cli/handler_name.h"
 #include "cli/options.h"
 #include "engine/package.h"
 #include "job/job.h"
@@ -17,6 +18,8 @@
 static const struct option worker_options[] = {
     {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
+    {"exec", "COMMAND", NULL, "a program that answers instead of a model (docs/handlers.md)"},
+    {"exec-name", "NAME", NULL, "what jobs call it (default: the program's file name)"},
     {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
@@ -66,11 +69,27 @@ static void find_models(const struct options *o, struct buf *out)
         package_search_path(NULL, out);
 }
 
+// --exec: the handler's name stands for the model's. False: it said what is wrong.
+static bool find_handler(const struct options *o, struct arena *arena, const char **model)
+{
+    struct error error;
+    *model = options_get(o, "model");
+    if (options_get(o, "exec") == NULL)
+        return true;
+    if (handler_name_find(options_get(o, "exec"), options_get(o, "exec-name"), arena, model,
+                          &error) == OK)
+        return true;
+    fprintf(stderr, "smelt: %s\n", error.msg);
+    return false;
+}
+
 static int run_worker(const struct options *o)
 {
     long children, receives, visibility_s, timeout_s, ready_fd, lifeline_fd;
     int cpus = process_cpu_count();
-    if (!start_log(o, "worker") ||
+    AUTO_ARENA struct arena arena = {0};
+    const char *model;
+    if (!start_log(o, "worker") || !find_handler(o, &arena, &model) ||
         !optional_int(o, "workers", 1, WORKER_CHILDREN_MAX, cpus > 1 ? cpus - 1 : 1, &children) ||
         !options_int(o, "max-receive-count", 1, 1000, &receives) ||
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
@@ -86,7 +105,8 @@ static int run_worker(const struct options *o)
         buf_add_text(&credentials, options_get(o, "credentials"));
     else if (options_get(o, "data") != NULL)
         buf_printf(&credentials, "%s/credentials", options_get(o, "data"));
-    const struct worker_config config = {.model = options_get(o, "model"),
+    const struct worker_config config = {.model = model,
+                                         .exec = options_get(o, "exec"),
                                          .search_path = models.data != NULL ? models.data : "",
                                          .children = (int)children,
                                          .sqs_endpoint = options_get(o, "sqs-endpoint"),
@@ -128,6 +148,7 @@ int zygote_main(int argc, char **argv)
         {"fd", "FD", NULL, NULL},
         {"model", "M", NULL, NULL},
         {"models", "DIRS", NULL, NULL},
+        {"exec", "COMMAND", NULL, NULL},
         {"log-level", "LEVEL", "info", NULL},
         {0},
     };
@@ -142,8 +163,10 @@ int zygote_main(int argc, char **argv)
         fprintf(stderr, "smelt: `smelt worker` starts this process, nobody else\n");
         return 2;
     }
-    const struct zygote_config config = {(int)fd, options_get(&options, "model"),
-                                         options_get(&options, "models")};
+    const struct zygote_config config = {.control_fd = (int)fd,
+                                         .model = options_get(&options, "model"),
+                                         .search_path = options_get(&options, "models"),
+                                         .exec = options_get(&options, "exec")};
     code = zygote_run(&config);
     options_release(&options);
     return code;

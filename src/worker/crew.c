@@ -182,9 +182,11 @@ static enum err zygote_spawn(struct crew *c, struct error *error)
         return fail(error, ERR_IO, errno, "make the zygote's socket");
     c->control_fd = pair[0];
     AUTO_FD int theirs = pair[1];
-    const char *argv[] = {"smelt",   "zygote",        "--fd",     "3",
-                          "--model", c->config.model, "--models", c->config.search_path,
-                          NULL};
+    const char *argv[] = {
+        "smelt",    "zygote",              "--fd",
+        "3",        "--model",             c->config.model,
+        "--models", c->config.search_path, c->config.exec != NULL ? "--exec" : NULL,
+        c->config.exec,     NULL};
     struct process_fd fds[] = {{theirs, 3}};
     TRY(process_spawn(argv, fds, 1, &c->zygote_pid, error));
     c->pid_fd = (int)syscall(SYS_pidfd_open, c->zygote_pid, 0);
@@ -312,7 +314,8 @@ static struct slot *best_slot(const struct crew *c)
 void crew_hand_over(struct crew *c, void *task, const struct crew_job *job)
 {
     struct slot *s = best_slot(c);
-    CHECK(s != NULL && job->picture.len <= IMAGE_BYTES_MAX && job->model < c->model_count);
+    CHECK(s != NULL && job->picture.len <= IMAGE_BYTES_MAX &&
+          job->note.len <= SLOT_NOTE_BYTES_MAX && job->model < c->model_count);
     slot_hand_over(s, task, job);
 }
 

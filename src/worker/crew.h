@@ -23,6 +23,7 @@ struct crew_model {
 struct crew_job {
     size_t model;        // from crew_find_model
     struct span picture; // at most IMAGE_BYTES_MAX; copied
+    struct span note;    // for a program: a JSON object of at most 8 KiB that tells of the job; copied
     int timeout_ms;      // from the moment that a child begins it
     int64_t deadline_ms; // monotonic: not begun after it, stopped at it (ERR_TIMEOUT); 0: none
 };
@@ -39,7 +40,7 @@ struct crew_death {     // valid during the callback
     bool cancelled;     // killed by us: it did not hear crew_cancel
     int signal;         // 0: none, it ended by itself
     const char *limit;  // that it met: "deadline", "memory", "sandbox"; "" none that we know
-    char sentence[160]; // "killed by signal 11 (Segmentation fault)"
+    char sentence[400]; // "killed by signal 11 (Segmentation fault)"
     char where[200];    // "decode", "layer 12 of 97 (Conv 'block3')"; "" unknown
     char
         tail[WORKER_STDERR_TAIL_BYTES + 1]; // the last lines that it printed, for people; may be ""
@@ -58,6 +59,8 @@ struct crew_config {
     struct loop *loop;
     const char *model;       // names, folders or files, with commas; the first is the default
     const char *search_path; // of packages; both borrowed for the crew's life
+    const char *exec; // NULL, or the program that answers instead (worker/exec_child.h), as the
+                      // shell's command line; model is its name then
     int children;            // 1 … WORKER_CHILDREN_MAX
     int job_timeout_ms;
     struct crew_handlers handlers;

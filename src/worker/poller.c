@@ -240,6 +240,7 @@ enum err poller_new(const struct poller_config *config, struct poller **out, str
         .loop = config->loop,
         .model = config->model,
         .search_path = config->search_path,
+        .exec = config->exec,
         .children = config->children,
         .job_timeout_ms = config->job_timeout_ms,
         .handlers = {p, on_crew_ready, on_crew_failed, on_answer, on_death, on_return}};

@@ -20,6 +20,7 @@ struct poller_config {
     int max_receive_count; // of a queue that is made
     int visibility_s;
     const char *model, *search_path;
+    const char *exec; // NULL, or a program that answers instead of models; model is its name then
     int children;
     int job_timeout_ms;
     void *ctx;

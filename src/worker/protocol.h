@@ -17,9 +17,9 @@
 
 enum { CHILD_LANES = 2 };
 
-// The slot's shared memory: a page of the poller's, a page of the child's, then CHILD_LANES
-// pictures of IMAGE_BYTES_MAX. All but its own page a child maps read-only. Pages that no picture
-// touched cost nothing.
+// The slot's shared memory: a page of the poller's, a page of the child's, CHILD_LANES notes, then
+// CHILD_LANES pictures of IMAGE_BYTES_MAX. All but its own page a child maps read-only. Pages that
+// no picture touched cost nothing.
 struct slot_page {
     atomic_int cancel[CHILD_LANES]; // not 0: the job in this lane is not wanted any more
 };
@@ -30,11 +30,23 @@ struct slot_trace {
 };
 #define SLOT_PAGE_BYTES ((size_t)4096)
 #define SLOT_TRACE_OFFSET SLOT_PAGE_BYTES
-#define SLOT_BYTES (2 * SLOT_PAGE_BYTES + (size_t)CHILD_LANES * IMAGE_BYTES_MAX)
+// In the child's page too, of a pool with a program handler: how the program ended.
+#define SLOT_REASON_AT ((size_t)1024)
+enum { SLOT_REASON_BYTES = 400 };
+// For programs: the job as JSON, one for each lane, behind the two pages.
+#define SLOT_NOTES_OFFSET (2 * SLOT_PAGE_BYTES)
+#define SLOT_NOTE_BYTES_MAX ((size_t)8192) // a key of 1024 bytes as \u00XX has 6144
+#define SLOT_LANES_OFFSET (SLOT_NOTES_OFFSET + CHILD_LANES * SLOT_NOTE_BYTES_MAX)
+#define SLOT_BYTES (SLOT_LANES_OFFSET + (size_t)CHILD_LANES * IMAGE_BYTES_MAX)
 
 static inline size_t slot_lane_offset(uint32_t lane)
 {
-    return 2 * SLOT_PAGE_BYTES + lane * (size_t)IMAGE_BYTES_MAX;
+    return SLOT_LANES_OFFSET + lane * (size_t)IMAGE_BYTES_MAX;
+}
+
+static inline size_t slot_note_offset(uint32_t lane)
+{
+    return SLOT_NOTES_OFFSET + lane * SLOT_NOTE_BYTES_MAX;
 }
 
 enum zygote_request_kind { ZYGOTE_START, ZYGOTE_KILL };
@@ -57,13 +69,15 @@ struct zygote_report {
     int32_t wait_status;     // ZYGOTE_DIED: of waitpid; -1: fork failed
     struct crew_model model; // ZYGOTE_MODEL
     char fingerprint[65];    // ZYGOTE_READY: of all that was loaded
-    char sentence[500]; // ZYGOTE_FAILED: why; ZYGOTE_DIED: what the child was doing, "" unknown
+    char sentence[500]; // ZYGOTE_FAILED: why; ZYGOTE_DIED: what the child was doing
+                        // (of a program: how it ended), "" unknown
 };
 
 struct child_job {
     uint32_t lane;
     uint32_t model;
     uint32_t picture_bytes;
+    uint32_t note_bytes; // of its note; 0: none
     uint32_t timeout_ms; // from the moment the child begins it
     int64_t deadline_ms; // monotonic; 0: none
 };

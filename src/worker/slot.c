@@ -219,6 +219,8 @@ void slot_hand_over(struct slot *s, void *task, const struct crew_job *in)
     CHECK(lane < CHILD_LANES);
     if (in->picture.len > 0)
         memcpy(s->memory + slot_lane_offset(lane), in->picture.data, in->picture.len);
+    if (in->note.len > 0)
+        memcpy(s->memory + slot_note_offset(lane), in->note.data, in->note.len);
     s->lanes[lane] = (struct lane){.task = task,
                                    .in_use = true,
                                    .picture_bytes = (uint32_t)in->picture.len,
@@ -229,6 +231,7 @@ void slot_hand_over(struct slot *s, void *task, const struct crew_job *in)
     struct child_job job = {.lane = lane,
                             .model = (uint32_t)in->model,
                             .picture_bytes = (uint32_t)in->picture.len,
+                            .note_bytes = (uint32_t)in->note.len,
                             .timeout_ms = (uint32_t)in->timeout_ms,
                             .deadline_ms = in->deadline_ms};
     // two small packets always fit; a child that is gone is reported by the zygote
@@ -267,13 +270,16 @@ void slot_died(struct slot *s, const struct zygote_report *report)
 {
     struct crew *c = s->crew;
     struct crew_death death;
-    char text[200], where[250];
+    char text[500], where[250];
     if (s->state == SLOT_OFF)
         return;
     bool begun = s->begun;
     crew_describe_death(c, report->wait_status, s->hung, s->cancelled, &death);
     said_drain(&s->said);
-    snprintf(death.where, sizeof death.where, "%.199s", report->sentence);
+    if (c->config.exec == NULL)
+        snprintf(death.where, sizeof death.where, "%.199s", report->sentence);
+    else if (!s->hung && !s->cancelled && report->sentence[0] != '\0')
+        snprintf(death.sentence, sizeof death.sentence, "%.399s", report->sentence);
     snprintf(death.tail, sizeof death.tail, "%s", s->said.tail);
     log_event(LOG_WARN, "child_died", "slot=%u pid=%d why=%s where=%s", s->index, (int)report->pid,
               log_quote(death.sentence, text, sizeof text),

@@ -370,14 +370,33 @@ void task_refuse(struct message *m, const struct job *job, const char *code, con
 
 // --- with the crew ---
 
+// What a program is told of the job.
+static void write_note(const struct task *t, struct buf *out)
+{
+    const struct job *job = t->job;
+    const char *const members[][2] = {
+        {"id", job->id}, {"model", job->model}, {"bucket", job->bucket}, {"key", job->key}};
+    buf_printf(out, "{\"bytes\":%zu,\"attempt\":%d,\"timeout_ms\":%d", t->picture.len,
+               t->message->receive_count, poller_of(t)->config.job_timeout_ms);
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        buf_printf(out, ",\"%s\":", members[i][0]);
+        json_escape(span_from(members[i][1]), out);
+    }
+    buf_add_char(out, '}');
+}
+
 void task_hand_over(struct task *t)
 {
     struct poller *p = poller_of(t);
+    AUTO_BUF struct buf note = {0};
     struct crew_job job = {.model = (size_t)t->model,
                            .picture = buf_view(&t->picture),
                            .timeout_ms = p->config.job_timeout_ms};
     if (t->job->expires_ms > 0)
         job.deadline_ms = loop_now_ms(p->config.loop) + (t->job->expires_ms - clock_wall_ms());
+    if (p->config.exec != NULL)
+        write_note(t, &note);
+    job.note = buf_view(&note);
     crew_hand_over(p->crew, t, &job);
 }
 
@@ -426,7 +445,7 @@ void task_on_answer(struct task *t, const struct crew_answer *answer)
 void task_on_death(struct task *t, const struct crew_death *death)
 {
     enum { TAIL_BYTES = 700 };
-    char sentence[1200];
+    char sentence[1400];
     size_t tail = strlen(death->tail);
     const char *said = death->tail + (tail > TAIL_BYTES ? tail - TAIL_BYTES : 0);
     const char *code = death->hung ? "timeout" : "crashed";

@@ -154,6 +154,7 @@ static enum err open_poller(struct worker *w, struct error *error)
                                          .visibility_s = c->visibility_s,
                                          .model = c->model,
                                          .search_path = c->search_path,
+                                         .exec = c->exec,
                                          .children = c->children,
                                          .job_timeout_ms = c->job_timeout_s * 1000,
                                          .ctx = w,

@@ -8,6 +8,7 @@
 
 struct worker_config {
     const char *model, *search_path;
+    const char *exec; // NULL, or a program that answers instead of models; model is its name then
     int children;
     const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
     const char *credentials_file;                    // tried last; NULL: none

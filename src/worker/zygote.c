@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "worker/child.h"
+#include "worker/exec_child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct zygote {
     int control_fd, signal_fd;
     struct model_set *models;
     struct sandbox *sandbox;
+    const char *exec; // not NULL: a program answers, and there are neither models nor sandbox
     struct {
         pid_t pid;                   // 0: none
         int memory_fd;               // of its slot: for what it was doing when it died
@@ -74,9 +76,14 @@ static enum err set_signals(struct zygote *z, struct error *error)
 
 static enum err load(struct zygote *z, const struct zygote_config *config, struct error *error)
 {
-    forget_environment();
+    if (config->exec != NULL)
+        exec_environment_clean();
+    else
+        forget_environment();
     TRY(null_standard_fds(error));
     TRY(set_signals(z, error));
+    if (config->exec != NULL)
+        return OK;
     TRY(sandbox_new(&z->sandbox, error));
     // each runs once, here: it proves the model, and children inherit what the first run makes
     TRY(model_set_open(config->model, config->search_path, &z->models, error));
@@ -103,10 +110,12 @@ static void report_died(struct zygote *z, uint32_t slot, int status)
     struct zygote_report report = {
         .kind = ZYGOTE_DIED, .slot = slot, .pid = z->children[slot].pid, .wait_status = status};
     AUTO_BUF struct buf where = {0};
-    if (report.pid > 0) {
+    if (report.pid > 0 && z->exec != NULL)
+        exec_reason_read(z->children[slot].memory_fd, &where);
+    else if (report.pid > 0)
         describe_trace(z, z->children[slot].memory_fd, &where);
+    if (report.pid > 0)
         fd_close(&z->children[slot].memory_fd);
-    }
     if (where.len > 0)
         snprintf(report.sentence, sizeof report.sentence, "%s", where.data);
     z->children[slot].pid = 0;
@@ -117,6 +126,8 @@ static void start_child(struct zygote *z, uint32_t slot, int fds[ZYGOTE_START_FD
 {
     CHECK(z->children[slot].pid == 0);
     pid_t self = getpid(), pid = fork();
+    if (pid == 0 && z->exec != NULL)
+        exec_child_run(z->exec, slot, fds, self);
     if (pid == 0)
         child_run(z->models, z->sandbox, fds, self);
     if (pid < 0) {
@@ -137,6 +148,8 @@ static void reap(struct zygote *z)
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
         for (uint32_t slot = 0; slot < WORKER_CHILDREN_MAX; slot++)
             if (z->children[slot].pid == pid) {
+                if (z->exec != NULL)
+                    kill(-pid, SIGKILL); // the program, and whatever it has started
                 report_died(z, slot, status);
                 break;
             }
@@ -193,8 +206,15 @@ static void serve(struct zygote *z)
     }
 }
 
-static void report_models(const struct zygote *z)
+static void report_models(const struct zygote *z, const struct zygote_config *config)
 {
+    if (z->exec != NULL) {
+        struct zygote_report report = {.kind = ZYGOTE_MODEL};
+        snprintf(report.model.name, sizeof report.model.name, "%s", config->model);
+        send_report(z, &report);
+        send_report(z, &(struct zygote_report){.kind = ZYGOTE_READY});
+        return;
+    }
     for (size_t i = 0; i < model_set_count(z->models); i++) {
         const struct predictor *p = model_set_predictor(z->models, i);
         const struct package *package = predictor_package(p);
@@ -218,13 +238,14 @@ int zygote_run(const struct zygote_config *config)
     static struct zygote z;
     struct error error = {0};
     z.control_fd = config->control_fd;
+    z.exec = config->exec;
     fcntl(z.control_fd, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, "smelt-zygote");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     process_raise_file_limit(WORKER_CHILDREN_MAX + 64); // a slot's memory for each child
     enum err err = load(&z, config, &error);
     if (err == OK) {
-        report_models(&z);
+        report_models(&z, config);
         serve(&z);
     } else {
         struct zygote_report report = {.kind = ZYGOTE_FAILED};

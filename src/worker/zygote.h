@@ -9,6 +9,7 @@ struct zygote_config {
     int control_fd;          // SOCK_SEQPACKET to the poller, see protocol.h
     const char *model;       // names, folders or .onnx files, with commas
     const char *search_path; // of packages
+    const char *exec; // not NULL: no model, but this program (exec_child.h), which is called model
 };
 
 // The whole life of the process; returns its exit code. A model that cannot be loaded is reported

@@ -542,7 +542,8 @@ END_TEST
 int main(int argc, char **argv)
 {
     if (argc == 8 && strcmp(argv[1], "zygote") == 0) {
-        const struct zygote_config config = {atoi(argv[3]), argv[5], argv[7]};
+        const struct zygote_config config = {
+            .control_fd = atoi(argv[3]), .model = argv[5], .search_path = argv[7]};
         return zygote_run(&config);
     }
     const TTest *const tests[] = {jobs_are_answered_and_bad_pictures_cost_nothing,
