@@ -85,7 +85,8 @@ static enum err take(const struct ini *ini, struct span name, struct span value,
         size_t size;
     } fields[] = {{"aws_access_key_id", c->access_key, sizeof c->access_key},
                   {"aws_secret_access_key", c->secret_key, sizeof c->secret_key},
-                  {"aws_session_token", c->session_token, sizeof c->session_token}};
+                  {"aws_session_token", c->session_token, sizeof c->session_token},
+                  {"aws_account_id", c->account, sizeof c->account}};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (!span_is_nocase(name, fields[i].name))
             continue;

@@ -6,6 +6,7 @@
 struct credentials {
     char access_key[132], secret_key[132];
     char session_token[4096]; // "" none
+    char account[13];         // aws_account_id: 12 digits; "" not given
     int64_t expires_wall_ms;  // 0: never
 };
 

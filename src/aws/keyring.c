@@ -19,6 +19,7 @@ struct signing_key {
 
 struct keyring_entry {
     struct credentials credentials;
+    char user[64];
     struct signing_key kept[SIGNING_KEYS_KEPT];
     size_t kept_count, kept_next;
 };
@@ -57,7 +58,19 @@ static enum err add_profile(void *ctx, const char *profile, const struct credent
     if (k->count > KEYRING_KEYS_MAX)
         return fail(error, ERR_LIMIT, 0, "there are over %d keys; [%s] is one too many",
                     KEYRING_KEYS_MAX, profile);
-    entry_add(k, credentials);
+    bool root = strcmp(profile, "default") == 0;
+    uint64_t number;
+    struct span account = span_from(credentials->account);
+    if (account.len > 0 && (account.len != 12 || !span_to_u64(account, 999999999999u, &number)))
+        return fail(error, ERR_FORMAT, 0, "aws_account_id in [%s] must be 12 digits, not '%s'",
+                    profile, credentials->account);
+    struct keyring_entry *e = entry_add(k, credentials);
+    if (strlen(profile) >= sizeof e->user)
+        return fail(error, ERR_LIMIT, 0, "the name of [%s] is longer than %zu characters", profile,
+                    sizeof e->user - 1);
+    strcpy(e->user, root ? "" : profile);
+    if (account.len == 0)
+        strcpy(e->credentials.account, AWS_ACCOUNT);
     return OK;
 }
 
@@ -82,6 +95,7 @@ struct keyring *keyring_new_single(const char *access_key, const char *secret_ke
     CHECK(strlen(access_key) < sizeof one.access_key && strlen(secret_key) < sizeof one.secret_key);
     strcpy(one.access_key, access_key);
     strcpy(one.secret_key, secret_key);
+    strcpy(one.account, AWS_ACCOUNT);
     struct keyring *k = keyring_new();
     entry_add(k, &one);
     explicit_bzero(&one, sizeof one);
@@ -132,6 +146,16 @@ const uint8_t *keyring_signing_key(struct keyring_entry *e, const struct signing
 const char *keyring_access_key(const struct keyring_entry *e)
 {
     return e->credentials.access_key;
+}
+
+const char *keyring_account(const struct keyring_entry *e)
+{
+    return e->credentials.account;
+}
+
+const char *keyring_user(const struct keyring_entry *e)
+{
+    return e->user;
 }
 
 const char *keyring_session_token(const struct keyring_entry *e)

@@ -56,7 +56,9 @@ enum sigv4_verdict {
 };
 
 struct sigv4_identity {
-    const char *access_key; // of the keyring; NULL unless SIGV4_OK
+    // Of the keyring; NULL unless SIGV4_OK. account: 12 digits. user: the profile, "" for the
+    // account's root
+    const char *access_key, *account, *user;
     bool presigned;
     char region[64];         // of the credential scope (any is accepted)
     uint8_t signing_key[32]; // and what chunked uploads need to verify their pieces
@@ -65,7 +67,11 @@ struct sigv4_identity {
     struct span signed_headers; // "host;x-amz-date", view into the request
 };
 
-struct keyring; // known access keys and secrets
+#define AWS_ACCOUNT "000000000000" // to which all that a server keeps belongs
+
+// Known access keys and secrets: one of each profile of the file. [default] is AWS_ACCOUNT's root,
+// other profiles are users with their name; aws_account_id makes one a user of another account.
+struct keyring;
 enum err keyring_open(const char *credentials_file, struct keyring **out,
                       struct error *error) MUST_CHECK;
 struct keyring *keyring_new_single(const char *access_key, const char *secret_key);

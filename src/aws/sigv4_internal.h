@@ -44,5 +44,7 @@ struct keyring_entry;
 struct keyring_entry *keyring_find(struct keyring *k, struct span access_key, bool *known);
 const uint8_t *keyring_signing_key(struct keyring_entry *e, const struct signing_key_id *id);
 const char *keyring_access_key(const struct keyring_entry *e);
+const char *keyring_account(const struct keyring_entry *e);
+const char *keyring_user(const struct keyring_entry *e);
 const char *keyring_session_token(const struct keyring_entry *e); // "" if none
 struct buf *keyring_scratch(struct keyring *k); // memory for canonical requests, kept

@@ -329,6 +329,8 @@ enum sigv4_verdict sigv4_verify(struct keyring *keyring, const char *service,
 
     if (known && good && token_matches(entry, claim.token)) {
         out->access_key = keyring_access_key(entry);
+        out->account = keyring_account(entry);
+        out->user = keyring_user(entry);
         return SIGV4_OK;
     }
     explicit_bzero(out->signing_key, sizeof out->signing_key);

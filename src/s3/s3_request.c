@@ -373,6 +373,11 @@ static bool signature_check(struct s3_request *r)
         s3_send_error(r, code_of_verdict(verdict, presigned), message);
         return false;
     }
+    if (strcmp(r->identity.account, AWS_ACCOUNT) != 0) {
+        s3_send_error(r, S3_ACCESS_DENIED, "Access denied: this key is another account's, and there "
+                                           "are no policies of buckets here that could allow it.");
+        return false;
+    }
     return true;
 }
 

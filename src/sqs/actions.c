@@ -42,7 +42,8 @@ enum sqs_code sqs_call_run(struct sqs_call *c)
     c->out.wrapped = c->accept_json;
     reply_begin(&c->out, c->json || c->accept_json, c->in.action);
     c->fault.code = SQS_OK;
-    return fn(c);
+    enum sqs_code code = call_authorize_account(c);
+    return code == SQS_OK ? fn(c) : code;
 }
 
 // --- shared ---
@@ -85,7 +86,7 @@ enum sqs_code call_queue(struct sqs_call *c)
             break;
         }
     c->queue = queue_find(c->queues, name);
-    return c->queue != NULL ? SQS_OK : no_such_queue(c);
+    return c->queue != NULL ? call_authorize(c, c->queue) : no_such_queue(c);
 }
 
 // --- names and attributes ---
@@ -346,6 +347,9 @@ enum sqs_code action_get_url(struct sqs_call *c)
     struct queue *q = queue_find(c->queues, c->in.queue_name);
     if (q == NULL)
         return no_such_queue(c);
+    enum sqs_code code = call_authorize(c, q);
+    if (code != SQS_OK)
+        return code;
     struct queue_info info;
     queue_info(c->queues, q, &info);
     write_queue_url(c, info.name);

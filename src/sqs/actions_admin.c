@@ -143,6 +143,17 @@ static json_t *load_policy(struct sqs_call *c, const struct queue_info *info)
     return json_pack("{s:s,s:s,s:[]}", "Version", "2008-10-17", "Id", id.data, "Statement");
 }
 
+// The policy's statements as a list; a single one is made one of a list.
+static json_t *statement_list(json_t *policy)
+{
+    json_t *statements = json_object_get(policy, "Statement");
+    if (json_is_object(statements)) {
+        json_object_set_new(policy, "Statement", json_pack("[O]", statements));
+        statements = json_object_get(policy, "Statement");
+    }
+    return statements;
+}
+
 static int find_statement(json_t *statements, struct span label)
 {
     for (size_t i = 0; i < json_array_size(statements); i++) {
@@ -223,7 +234,7 @@ enum sqs_code action_add_permission(struct sqs_call *c)
     if (code != SQS_OK)
         return code;
     queue_info(c->queues, c->queue, &info);
-    json_t *policy = load_policy(c, &info), *statements = json_object_get(policy, "Statement");
+    json_t *policy = load_policy(c, &info), *statements = statement_list(policy);
     if (!json_is_array(statements)) {
         json_decref(policy);
         return fault(&c->fault, SQS_INVALID_PARAMETER,
@@ -254,7 +265,7 @@ enum sqs_code action_remove_permission(struct sqs_call *c)
     if (c->in.label.len == 0)
         return fault_missing(&c->fault, "Label");
     queue_info(c->queues, c->queue, &info);
-    json_t *policy = load_policy(c, &info), *statements = json_object_get(policy, "Statement");
+    json_t *policy = load_policy(c, &info), *statements = statement_list(policy);
     int at = find_statement(statements, c->in.label);
     if (at < 0) {
         json_decref(policy);

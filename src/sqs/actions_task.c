@@ -23,7 +23,7 @@ static enum sqs_code queue_of_arn(struct sqs_call *c, struct span arn, const cha
         return bad_arn(c, parameter);
     *out = queue_find(c->queues, name);
     return *out != NULL
-               ? SQS_OK
+               ? call_authorize(c, *out)
                : fault(&c->fault, SQS_RESOURCE_NOT_FOUND,
                        "The resource that you specified for the %s parameter doesn't exist.",
                        parameter);

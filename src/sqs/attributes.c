@@ -1,6 +1,7 @@
 #include "sqs/attributes.h"
 
 #include "base/check.h"
+#include "sqs/policy.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -186,17 +187,6 @@ static enum sqs_code check_redrive_allow(struct span value, struct fault *f)
     return reason == NULL ? SQS_OK : fault_value(f, value, "RedriveAllowPolicy", reason);
 }
 
-static enum sqs_code check_policy(struct span value, struct fault *f)
-{
-    json_error_t why;
-    json_t *root = json_loadb(value.data, value.len, 0, &why);
-    bool object = json_is_object(root);
-    json_decref(root);
-    return object
-               ? SQS_OK
-               : fault(f, SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter Policy.");
-}
-
 static enum sqs_code set_text(struct queue_attributes *a, const struct attribute_spec *spec,
                               struct span value, struct fault *f)
 {
@@ -218,7 +208,7 @@ static enum sqs_code set_text(struct queue_attributes *a, const struct attribute
     if (is_redrive)
         return set_redrive(a, value, f);
     if (spec->offset == AT(policy))
-        code = check_policy(value, f);
+        code = policy_parse(value, NULL, f);
     else if (spec->offset == AT(redrive_allow))
         code = check_redrive_allow(value, f);
     if (code != SQS_OK)
@@ -252,6 +242,17 @@ enum sqs_code attribute_set(struct queue_attributes *a, const struct attribute_s
             return SQS_OK;
         }
     return fault(f, SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter %s.", spec->name);
+}
+
+enum sqs_code attribute_restore(struct queue_attributes *a, const struct attribute_spec *spec,
+                                struct span value, struct fault *f)
+{
+    if (spec->offset != AT(policy))
+        return attribute_set(a, spec, value, f);
+    free(a->policy);
+    a->policy = strndup(value.data, value.len);
+    CHECK(a->policy != NULL);
+    return SQS_OK;
 }
 
 enum sqs_code attributes_check(const struct queue_attributes *a, struct fault *f)

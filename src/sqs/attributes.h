@@ -40,6 +40,10 @@ void attributes_copy(struct queue_attributes *to, const struct queue_attributes 
 // Sets one from its text. Checks the value alone; what depends on others is attributes_check's.
 enum sqs_code attribute_set(struct queue_attributes *a, const struct attribute_spec *spec,
                             struct span value, struct fault *f);
+// The same from a record: a Policy that was taken once is taken, though the checks may be stricter
+// now.
+enum sqs_code attribute_restore(struct queue_attributes *a, const struct attribute_spec *spec,
+                                struct span value, struct fault *f);
 enum sqs_code attributes_check(const struct queue_attributes *a, struct fault *f);
 // Appends the text; false: not set (nothing appended).
 bool attribute_get(const struct queue_attributes *a, const struct attribute_spec *spec,

@@ -2,10 +2,11 @@
 // actions directly.
 #pragma once
 
+#include "aws/sigv4.h"
 #include "sqs/queue.h"
 #include "sqs/reply.h"
 
-#define SQS_ACCOUNT "000000000000"
+#define SQS_ACCOUNT AWS_ACCOUNT
 
 // Random bytes for message ids, fetched many at a time.
 struct id_pool {
@@ -25,7 +26,10 @@ struct sqs_call {
     struct span path_queue; // name in the request's path /ACCOUNT/NAME; no data: none
     const char *region;     // of the signature, for ARNs
     const char *sender;     // SenderId of messages
-    struct span trace;      // X-Amzn-Trace-Id header
+    const char *account,
+        *user;         // who asks; NULL: the root of SQS_ACCOUNT, to whom all queues belong
+    const char *peer;  // IP address of who asks; NULL: unknown
+    struct span trace; // X-Amzn-Trace-Id header
 
     struct reply out;
     struct fault fault;
@@ -44,7 +48,12 @@ enum sqs_code sqs_call_run(struct sqs_call *c);
 enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count);
 
 // --- shared by the actions ---
-enum sqs_code call_queue(struct sqs_call *c); // finds c->queue by QueueUrl, or by the path
+// Finds c->queue by QueueUrl, or by the path, and asks whether this action is allowed on it.
+enum sqs_code call_queue(struct sqs_call *c);
+// AccessDenied unless who asks may run c->in.action on the queue (NULL: on none).
+enum sqs_code call_authorize(struct sqs_call *c, struct queue *q);
+// The same before anything is looked up: refuses other accounts what no policy can give them.
+enum sqs_code call_authorize_account(struct sqs_call *c);
 void call_wait_for(struct sqs_call *c, uint64_t sequence);
 void call_queue_url(struct sqs_call *c, const char *name, struct buf *out);
 void call_queue_arn(struct sqs_call *c, const char *name, struct buf *out);

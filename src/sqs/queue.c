@@ -1,10 +1,12 @@
 // Queues: opening the store, the registry by name, and the record of each queue.
 #include "sqs/fifo.h"
 #include "sqs/move_task.h"
+#include "sqs/policy.h"
 
 #include "base/check.h"
 #include "base/digest.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,10 +260,20 @@ void queue_free(struct queues *qs, struct queue *q)
     id_clear(qs, q);
     qs->queues[q->slot] = NULL;
     attributes_release(&q->attributes);
+    json_decref(q->policy);
     tags_free(q->tags, q->tag_count);
     attempts_release(q);
     tasks_release(qs, q);
     free(q);
+}
+
+const struct json_t *queue_policy(struct queue *q)
+{
+    struct fault f;
+    if (q->policy == NULL && q->attributes.policy != NULL &&
+        policy_parse(span_from(q->attributes.policy), &q->policy, &f) != SQS_OK)
+        q->policy = NULL; // an old one that says nothing that we know: it allows nobody else
+    return q->policy;
 }
 
 size_t queues_count(const struct queues *qs)
@@ -430,6 +442,8 @@ enum sqs_code queue_set_attributes(struct queues *qs, struct queue *q, int64_t n
     if (q->attributes.fifo && q->attributes.delay_s != old.delay_s)
         redelay(qs, q);
     attributes_release(&old);
+    json_decref(q->policy);
+    q->policy = NULL;
     *attributes = (struct queue_attributes){0};
     queue_expiry_update(qs, q);
     return SQS_OK;

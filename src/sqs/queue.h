@@ -83,7 +83,11 @@ struct queue_fairness {
     int64_t oldest_ms; // of these; 0: none. Behind 1000 older noisy ones it is said to be as old
 };
 
+struct json_t; // jansson's
+
 struct queue *queue_find(struct queues *qs, struct span name); // NULL: none
+// Its Policy, read (policy.h); NULL: none. Until its attributes change.
+const struct json_t *queue_policy(struct queue *q);
 void queue_info(struct queues *qs, const struct queue *q, struct queue_info *out);
 void queue_fairness(struct queues *qs, struct queue *q, int64_t now_ms, struct queue_fairness *out);
 size_t queues_count(const struct queues *qs);

@@ -69,6 +69,7 @@ struct queue {
     bool remembered; // its name cannot be taken again: in queues.deleted_first …
     bool ready_flag; // in queues.ready
     struct queue_attributes attributes;
+    struct json_t *policy; // read from attributes.policy when first asked for
     struct tag *tags;
     size_t tag_count;
     int64_t created_ms, modified_ms, purged_ms;

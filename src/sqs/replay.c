@@ -58,7 +58,7 @@ static enum err replay_pairs(struct queue *q, const struct stored_queue *fixed, 
             return fail(error, ERR_UNSUPPORTED, 0,
                         "queue '%s' has attribute '%.*s', unknown to this smelt: use a newer one",
                         q->name, (int)name.len, name.data);
-        if (attribute_set(&q->attributes, spec, value, &f) != SQS_OK)
+        if (attribute_restore(&q->attributes, spec, value, &f) != SQS_OK)
             return fail(error, ERR_CORRUPT, 0, "queue '%s': %.300s", q->name, f.message);
     }
     for (size_t i = 0; i < q->tag_count; i++) {

@@ -235,6 +235,9 @@ static enum sqs_code check_signature(struct session *s)
     if (verdict != SIGV4_OK)
         return signature_fault(s, verdict, message);
     s->call.sender = who.access_key;
+    s->call.account = who.account;
+    s->call.user = who.user;
+    s->call.peer = http->peer;
     s->call.region = arena_copy(&http->arena, span_from(who.region));
     return SQS_OK;
 }

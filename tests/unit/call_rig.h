@@ -11,6 +11,9 @@
 static struct rig r;
 static struct arena arena;
 static struct sqs_call call;
+static struct {
+    const char *account, *user, *peer;
+} asker; // NULL: the owner's root
 
 static inline void start(void)
 {
@@ -37,7 +40,10 @@ static inline void prepare(bool json)
                              .json = json,
                              .host = SPAN("queue.example:1234"),
                              .region = "eu-west-1",
-                             .sender = "AKIDEXAMPLE"};
+                             .sender = "AKIDEXAMPLE",
+                             .account = asker.account,
+                             .user = asker.user,
+                             .peer = asker.peer};
 }
 
 static inline const char *finish(enum sqs_code code)
