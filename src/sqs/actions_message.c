@@ -151,7 +151,7 @@ static enum sqs_code check_message(struct sqs_call *c, const struct request_entr
                                          &system_count, &system_bytes, f);
     if (code != SQS_OK)
         return code;
-    s->bytes = e->body.len + attribute_bytes;
+    s->bytes = s->in.bytes = e->body.len + attribute_bytes;
     s->in.body = e->body;
     s->in.sender = span_from(c->sender);
     if (attributes.len > 0)
@@ -516,6 +516,8 @@ enum sqs_code action_receive(struct sqs_call *c)
     code = sqs_call_receive_again(c, &count);
     if (code != SQS_OK || count > 0)
         c->wait_s = 0;
+    else if (c->wait_s == 0)
+        queue_note_empty_receive(c->queue);
     return code;
 }
 

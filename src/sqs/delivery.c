@@ -288,7 +288,8 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
     enter(qs, q, slot);
     message_place(qs, slot, PENDING);
     qs->stats.sent++;
-    q->sent++;
+    q->stats.sent++;
+    q->stats.sent_bytes += in->bytes;
     out->id = record.sequence;
     return SQS_OK;
 }
@@ -308,6 +309,7 @@ enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
         memcpy(out->message_id, before->message_id, MESSAGE_ID_BYTES);
         out->id = before->id;
         out->duplicate = true;
+        q->stats.deduplicated++;
         return SQS_OK;
     }
     enum sqs_code code = send_new(qs, q, now_ms, in, out, f);
@@ -420,7 +422,7 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
         .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
     };
     qs->stats.received++;
-    q->received++;
+    q->stats.received++;
 }
 
 static enum sqs_code standard_receive(struct queues *qs, struct queue *q, int64_t now_ms,
@@ -569,6 +571,7 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
         // fall through
     case GONE:
         // whoever deletes twice must not hear of it before the first one is durable
+        q->stats.deleted++;
         *wait_for = journal_next_sequence(qs->journal) - 1;
         return SQS_OK;
     case HELD:
@@ -582,7 +585,7 @@ enum sqs_code queue_delete_message(struct queues *qs, struct queue *q, int64_t n
     if (message_append_delete(qs, slot, wait_for, &qs->error) != OK)
         return fault_of(f, &qs->error);
     qs->stats.deleted++;
-    q->deleted++;
+    q->stats.deleted++;
     return SQS_OK;
 }
 

@@ -267,6 +267,16 @@ void queue_free(struct queues *qs, struct queue *q)
     free(q);
 }
 
+const struct queue_stats *queue_stats(const struct queue *q)
+{
+    return &q->stats;
+}
+
+void queue_note_empty_receive(struct queue *q)
+{
+    q->stats.empty_receives++;
+}
+
 const struct json_t *queue_policy(struct queue *q)
 {
     struct fault f;
@@ -318,9 +328,6 @@ void queue_info(struct queues *qs, const struct queue *q, struct queue_info *out
         .tag_count = q->tag_count,
         .oldest_ms = q->age.head != NONE ? message_at(qs, q->age.head)->entered_ms : 0,
         .waiters = q->waiter_count,
-        .sent = q->sent,
-        .received = q->received,
-        .deleted = q->deleted,
     };
 }
 

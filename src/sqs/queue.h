@@ -72,7 +72,6 @@ struct queue_info {
     size_t tag_count;
     int64_t oldest_ms; // when its oldest message came; 0: empty
     uint64_t waiters;
-    uint64_t sent, received, deleted; // since this process started
 };
 
 // What a fair queue has beside its noisy groups (see fair.h); of a FIFO queue, nothing is noisy.
@@ -117,7 +116,8 @@ struct message_in {                       // all borrowed
     struct span body, sender, group, dedup, trace;
     struct span attributes; // encoded by message_attributes_encode
     uint16_t attribute_count;
-    int delay_s; // -1: the queue's
+    size_t bytes; // body and attributes, as the service counts them; for the statistics
+    int delay_s;  // -1: the queue's
 };
 struct sent {
     uint64_t id; // what the caller waits for; also the FIFO sequence number
@@ -176,6 +176,12 @@ struct waiter { // caller's storage, zero-initialised
 };
 void queue_wait(struct queue *q, struct waiter *w);
 void queue_unwait(struct waiter *w); // not waiting: nothing happens
+
+struct queue_stats { // since the process started
+    uint64_t sent, sent_bytes, deduplicated, received, deleted, empty_receives;
+};
+const struct queue_stats *queue_stats(const struct queue *q);
+void queue_note_empty_receive(struct queue *q); // a request that is answered without a message
 
 struct queues_stats {
     uint64_t messages, index_bytes, sent, received, deleted, dead_lettered, expired;

@@ -77,7 +77,7 @@ struct queue {
     uint64_t record_sequence;
     struct mlist ready, returned, age;
     uint64_t visible, in_flight, delayed, pending;
-    uint64_t sent, received, deleted; // since this process started
+    struct queue_stats stats;
     // Groups by their turns. FIFO: whose first message can be received; else: quiet ones that have
     // a message that can be received.
     struct mlist ready_groups;

@@ -13,17 +13,17 @@ static void on_sync(void *ctx, int64_t us)
 void role_metrics_init(struct role *role)
 {
     struct role_metrics *m = &role->metrics;
-    for (int i = ACTION_NONE + 1; i < ACTION_COUNT; i++) {
+    for (int i = ACTION_NONE; i < ACTION_COUNT; i++)
         snprintf(m->labels[i], sizeof m->labels[i], "action=\"%s\"",
-                 action_name((enum sqs_action)i));
+                 i == ACTION_NONE ? "none" : action_name((enum sqs_action)i));
+    for (int i = ACTION_NONE + 1; i < ACTION_COUNT; i++)
         m->requests[i] = metrics_counter(&m->all, "smelt_sqs_requests_total", m->labels[i],
                                          "Requests by action");
-    }
     m->faults = metrics_counter(&m->all, "smelt_sqs_faults_total", "", "Requests refused");
-    m->empty_receives = metrics_counter(&m->all, "smelt_sqs_empty_waits_total", "",
-                                        "Long polls that ended without a message");
-    m->request_seconds = metrics_histogram(&m->all, "smelt_sqs_request_seconds", "",
-                                           "From the request's head to its reply, waits included");
+    for (int i = ACTION_NONE; i < ACTION_COUNT; i++)
+        m->request_seconds[i] =
+            metrics_histogram(&m->all, "smelt_sqs_request_seconds", m->labels[i],
+                              "From the request's head to its reply, waits included");
     m->sync_seconds = metrics_histogram(&m->all, "smelt_sqs_sync_seconds", "",
                                         "Write and fdatasync of a group commit");
     journal_on_sync(queues_journal(role->queues), on_sync, role);
@@ -52,32 +52,96 @@ static void serve_ready(struct role *role, struct http_request *http)
     reply_plain(http, ready && !stats.full ? 200 : 503, &text);
 }
 
-enum { PER_QUEUE = 8, PER_QUEUE_GAUGES = 5 }; // the others are counters
+// --- metrics of each queue ---
+
+static const struct series {
+    const char *name, *suffix; // of its samples
+    const char *kind, *help;   // NULL: more samples of the metric before it
+} series[] = {
+    {"ApproximateNumberOfMessagesVisible", "", "gauge", "Messages that can be received"},
+    {"ApproximateNumberOfMessagesNotVisible", "", "gauge", "Messages in flight"},
+    {"ApproximateNumberOfMessagesDelayed", "", "gauge", "Messages that wait for their delay"},
+    {"ApproximateAgeOfOldestMessage", "", "gauge", "Seconds since the oldest message came"},
+    {"NumberOfMessagesSent", "", "counter", "Messages accepted"},
+    {"NumberOfMessagesReceived", "", "counter", "Messages handed out"},
+    {"NumberOfMessagesDeleted", "", "counter", "Deletes with a valid receipt handle"},
+    {"NumberOfEmptyReceives", "", "counter", "Receives answered without a message"},
+    {"SentMessageSize", "_sum", "summary", "Bytes of accepted messages, attributes included"},
+    {"SentMessageSize", "_count", NULL, NULL},
+    {"smelt_sqs_waiters", "", "gauge", "Long polls that wait"},
+    // FIFO queues
+    {"NumberOfDeduplicatedSentMessages", "", "counter", "Messages that repeated an earlier one"},
+    {"ApproximateNumberOfGroupsWithInflightMessages", "", "gauge",
+     "Message groups that have messages in flight"},
+    // standard queues
+    {"ApproximateNumberOfNoisyGroups", "", "gauge", "Message groups that are served last"},
+    {"ApproximateNumberOfMessagesVisibleInQuietGroups", "", "gauge",
+     "Messages that can be received, without those of noisy groups"},
+    {"ApproximateNumberOfMessagesNotVisibleInQuietGroups", "", "gauge",
+     "Messages in flight, without those of noisy groups"},
+    {"ApproximateNumberOfMessagesDelayedInQuietGroups", "", "gauge",
+     "Messages that wait for their delay, without those of noisy groups"},
+    {"ApproximateAgeOfOldestMessageInQuietGroups", "", "gauge",
+     "Seconds since the oldest message came that is not of a noisy group"},
+};
+enum {
+    SERIES_COUNT = sizeof series / sizeof series[0],
+    SERIES_FIFO = 11,     // from here on
+    SERIES_STANDARD = 13, // from here on
+};
 
 struct per_queue {
     struct role *role;
-    struct buf text[PER_QUEUE]; // one metric each, so that their lines stand together
+    struct buf text[SERIES_COUNT]; // so that the lines of each metric stand together
     int64_t now_ms;
 };
 
-static const char *const per_queue_names[PER_QUEUE] = {
-    "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed", "ApproximateAgeOfOldestMessage", "smelt_sqs_waiters",
-    "NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfMessagesDeleted"};
+static uint64_t age_s(const struct per_queue *p, int64_t since_ms)
+{
+    return since_ms > 0 && p->now_ms > since_ms ? (uint64_t)(p->now_ms - since_ms) / 1000 : 0;
+}
 
 static bool write_queue(void *ctx, struct queue *q)
 {
     struct per_queue *p = ctx;
     struct queue_info info;
+    struct queue_fairness fair;
+    const struct queue_stats *stats = queue_stats(q);
     queue_info(p->role->queues, q, &info);
-    int64_t age_s = info.oldest_ms > 0 ? (p->now_ms - info.oldest_ms) / 1000 : 0;
-    uint64_t values[PER_QUEUE] = {info.visible, info.in_flight, info.delayed, (uint64_t)age_s,
-                                  info.waiters, info.sent,      info.received, info.deleted};
-    for (int i = 0; i < PER_QUEUE; i++)
-        buf_printf(&p->text[i], "%s{queue=\"%s\"} %llu\n", per_queue_names[i], info.name,
-                   (unsigned long long)values[i]);
+    queue_fairness(p->role->queues, q, p->now_ms, &fair);
+    const uint64_t values[SERIES_COUNT] = {info.visible,          info.in_flight,
+                                           info.delayed,          age_s(p, info.oldest_ms),
+                                           stats->sent,           stats->received,
+                                           stats->deleted,        stats->empty_receives,
+                                           stats->sent_bytes,     stats->sent,
+                                           info.waiters,          stats->deduplicated,
+                                           fair.groups_in_flight, fair.noisy_groups,
+                                           fair.visible,          fair.in_flight,
+                                           fair.delayed,          age_s(p, fair.oldest_ms)};
+    for (int i = 0; i < SERIES_COUNT; i++) {
+        bool is_there = i < SERIES_FIFO || info.attributes->fifo == (i < SERIES_STANDARD);
+        if (is_there)
+            buf_printf(&p->text[i], "%s%s{queue=\"%s\"} %llu\n", series[i].name, series[i].suffix,
+                       info.name, (unsigned long long)values[i]);
+    }
     return true;
 }
+
+static void write_queues(struct role *role, struct buf *out)
+{
+    struct per_queue p = {.role = role,
+                          .now_ms = queues_time(role->queues, loop_now_ms(role->loop))};
+    queues_each(role->queues, (struct span){NULL, 0}, write_queue, &p);
+    for (int i = 0; i < SERIES_COUNT; i++) {
+        if (series[i].kind != NULL)
+            buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", series[i].name, series[i].help,
+                       series[i].name, series[i].kind);
+        buf_add_span(out, buf_view(&p.text[i]));
+        buf_release(&p.text[i]);
+    }
+}
+
+// --- metrics of the role ---
 
 static void write_number(struct buf *out, const char *kind, const char *name, uint64_t value)
 {
@@ -89,8 +153,6 @@ static void serve_metrics(struct role *role, struct http_request *http)
     AUTO_BUF struct buf text = {0};
     struct journal_stats j;
     struct queues_stats q;
-    struct per_queue p = {.role = role,
-                          .now_ms = queues_time(role->queues, loop_now_ms(role->loop))};
     journal_stats(queues_journal(role->queues), &j);
     queues_stats(role->queues, &q);
     metrics_write(&role->metrics.all, &text);
@@ -110,13 +172,7 @@ static void serve_metrics(struct role *role, struct http_request *http)
     write_number(&text, "gauge", "smelt_sqs_journal_full", j.full);
     write_number(&text, "counter", "smelt_sqs_journal_commits_total", j.commits);
     write_number(&text, "counter", "smelt_sqs_journal_synced_bytes_total", j.synced_bytes);
-    queues_each(role->queues, (struct span){NULL, 0}, write_queue, &p);
-    for (int i = 0; i < PER_QUEUE; i++) {
-        buf_printf(&text, "# TYPE %s %s\n", per_queue_names[i],
-                   i < PER_QUEUE_GAUGES ? "gauge" : "counter");
-        buf_add_span(&text, buf_view(&p.text[i]));
-        buf_release(&p.text[i]);
-    }
+    write_queues(role, &text);
     reply_plain(http, 200, &text);
 }
 

@@ -71,7 +71,7 @@ static void send_reply(struct session *s)
     }
     set_state(s, SESSION_REPLIED);
     s->role->replied = true;
-    metric_observe(s->role->metrics.request_seconds,
+    metric_observe(s->role->metrics.request_seconds[c->in.action],
                    (double)(clock_monotonic_us() - s->http->started_us) / 1e6);
     http_reply_buf(s->http, s->status, headers, count, &s->call.out.out);
 }
@@ -147,7 +147,7 @@ static void on_wait_over(void *ctx)
 {
     struct session *s = ctx;
     stop_waiting(s);
-    metric_add(s->role->metrics.empty_receives, 1);
+    queue_note_empty_receive(s->call.queue);
     finish(s);
 }
 
@@ -163,6 +163,7 @@ static void on_hangup(void *ctx, struct http_request *http)
 static void start_waiting(struct session *s)
 {
     if (s->role->draining) {
+        queue_note_empty_receive(s->call.queue);
         finish(s);
         return;
     }

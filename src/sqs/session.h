@@ -19,7 +19,8 @@ struct role_metrics {
     struct metrics all;
     struct metric *requests[ACTION_COUNT];
     char labels[ACTION_COUNT][48];
-    struct metric *faults, *empty_receives, *request_seconds, *sync_seconds;
+    struct metric *request_seconds[ACTION_COUNT]; // ACTION_NONE: it named none
+    struct metric *faults, *sync_seconds;
 };
 
 struct role {
