@@ -3,28 +3,21 @@
 // the children.
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/bench_bare.h"
 #include "cli/bench_processes.h"
+#include "cli/bench_started.h"
 #include "cli/commands.h"
 #include "cli/gateway_client.h"
 #include "cli/options.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { CONNECTIONS_MAX = 256, PICTURES_MAX = 1000 * 1000, WAIT_MS = 300 * 1000 };
 
@@ -49,8 +42,7 @@ struct pipeline {
     long workers, pictures, idle, connections;
     struct bench_files files;
     struct bench_bare bare;
-    char data[4096];
-    bool data_is_temporary;
+    struct bench_dir data;
     char url[64];
 
     struct loop *loop;
@@ -61,50 +53,20 @@ struct pipeline {
     struct sample *samples; // of the phase that runs, [wanted]
     char failure[600];
 
-    pid_t serve_pid;
-    int serve_lifeline, serve_ready;
-    struct watch ready_watch;
+    struct bench_started serve;
 };
 
 // --- the measured system ---
 
-static enum err wait_for_ready(struct pipeline *p, struct error *error)
-{
-    char line[700];
-    size_t len = 0;
-    for (;;) {
-        ssize_t got = read(p->serve_ready, line + len, sizeof line - 1 - len);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        len += (size_t)got;
-        if (memchr(line, '\n', len) != NULL || len == sizeof line - 1)
-            break;
-    }
-    line[len] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-    if (strncmp(line, "ready ", 6) != 0)
-        return fail(error, ERR_UNAVAILABLE, 0, "the measured system did not start: %.500s",
-                    strncmp(line, "failed ", 7) == 0 ? line + 7 : "see above");
-    snprintf(p->url, sizeof p->url, "http://127.0.0.1:%.5s", line + 6);
-    return OK;
-}
-
 static enum err start_serve(struct pipeline *p, struct error *error)
 {
-    int lifeline[2], ready[2];
     char workers[16];
-    if (pipe2(lifeline, O_CLOEXEC) != 0 || pipe2(ready, O_CLOEXEC) != 0)
-        return fail(error, ERR_IO, errno, "make a pipe");
-    p->serve_lifeline = lifeline[1];
-    p->serve_ready = ready[0];
     snprintf(workers, sizeof workers, "%ld", p->workers);
     const char *models = options_get(&p->options, "models");
     const char *argv[] = {"smelt",
                           "serve",
                           "--data",
-                          p->data,
+                          p->data.path,
                           "--quiet",
                           "--gateway-listen",
                           "127.0.0.1:0",
@@ -123,32 +85,9 @@ static enum err start_serve(struct pipeline *p, struct error *error)
                           models != NULL ? "--models" : NULL,
                           models,
                           NULL};
-    const struct process_fd fds[] = {{lifeline[0], 3}, {ready[1], 4}};
-    enum err err = process_spawn(argv, fds, 2, &p->serve_pid, error);
-    close(lifeline[0]);
-    close(ready[1]);
-    TRY(err);
-    return wait_for_ready(p, error);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void stop_serve(struct pipeline *p)
-{
-    if (p->serve_pid > 0) {
-        kill(p->serve_pid, SIGTERM);
-        while (waitpid(p->serve_pid, NULL, 0) < 0 && errno == EINTR)
-            ;
-    }
-    p->serve_pid = 0;
-    fd_close(&p->serve_lifeline);
-    fd_close(&p->serve_ready);
-    if (p->data_is_temporary)
-        nftw(p->data, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    TRY(bench_start(argv, &p->serve, error));
+    snprintf(p->url, sizeof p->url, "http://127.0.0.1:%d", p->serve.port);
+    return OK;
 }
 
 // --- pictures through it ---
@@ -226,19 +165,6 @@ static void report(const struct pipeline *p, const char *name, double value, con
     fprintf(stderr, "  %-28s %12.4g %s\n", name, value, unit);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double percentile(double *values, size_t count, double share)
-{
-    qsort(values, count, sizeof *values, by_value);
-    size_t at = (size_t)(share * (double)count);
-    return values[at < count ? at : count - 1];
-}
-
 static void report_idle(const struct pipeline *p)
 {
     size_t count = (size_t)p->ended;
@@ -251,11 +177,11 @@ static void report_idle(const struct pipeline *p)
         compute[i] = s->decoded_ms + s->inferred_ms;
         added[i] = total[i] - compute[i];
     }
-    report(p, "idle_total_p50", percentile(total, count, 0.5), "ms");
-    report(p, "idle_total_p99", percentile(total, count, 0.99), "ms");
-    report(p, "idle_compute_p50", percentile(compute, count, 0.5), "ms");
-    report(p, "idle_added_p50", percentile(added, count, 0.5), "ms");
-    report(p, "idle_added_p99", percentile(added, count, 0.99), "ms");
+    report(p, "idle_total_p50", bench_percentile(total, count, 0.5), "ms");
+    report(p, "idle_total_p99", bench_percentile(total, count, 0.99), "ms");
+    report(p, "idle_compute_p50", bench_percentile(compute, count, 0.5), "ms");
+    report(p, "idle_added_p50", bench_percentile(added, count, 0.5), "ms");
+    report(p, "idle_added_p99", bench_percentile(added, count, 0.99), "ms");
     free(total);
     free(compute);
     free(added);
@@ -265,32 +191,16 @@ static void report_idle(const struct pipeline *p)
 // about six of them, one after the other (picture: file, directory, index; message; result; reply).
 static enum err report_disk(const struct pipeline *p, struct error *error)
 {
-    enum { WRITES = 100 };
-    static const char bytes[512];
-    double times[WRITES];
-    char path[4200];
-    snprintf(path, sizeof path, "%s/bench-sync", p->data);
-    AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail(error, err_from_errno(errno), errno, "make the file '%s'", path);
-    enum err err = OK;
-    for (size_t i = 0; i < WRITES && err == OK; i++) {
-        int64_t begin_us = clock_monotonic_us();
-        err = fd_write_all(fd, bytes, sizeof bytes, path, error);
-        if (err == OK && fdatasync(fd) != 0)
-            err = fail(error, ERR_IO, errno, "sync '%s'", path);
-        times[i] = (double)(clock_monotonic_us() - begin_us) / 1000;
-    }
-    unlink(path);
-    if (err == OK)
-        report(p, "disk_sync_p50", percentile(times, WRITES, 0.5), "ms");
-    return err;
+    double p50_ms = 0;
+    TRY(bench_disk_sync(p->data.path, &p50_ms, error));
+    report(p, "disk_sync_p50", p50_ms, "ms");
+    return OK;
 }
 
 static void report_memory(const struct pipeline *p)
 {
     struct bench_memory memory;
-    if (bench_memory_of_children(p->serve_pid, &memory)) {
+    if (bench_memory_of_children(p->serve.pid, &memory)) {
         report(p, "child_private", memory.private_mb, "MB");
         report(p, "child_pss", memory.pss_mb, "MB");
         report(p, "all_pss", memory.all_pss_mb, "MB");
@@ -306,9 +216,9 @@ static enum err measure_flood(struct pipeline *p, struct error *error)
     double seconds, bare, pictures = (double)p->pictures;
     TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
     bare = p->bare.pictures_per_s / 2;
-    struct bench_cpu before = bench_cpu_of_children(p->serve_pid);
+    struct bench_cpu before = bench_cpu_of_children(p->serve.pid);
     TRY(send_all(p, p->pictures, p->connections, &seconds, error));
-    struct bench_cpu after = bench_cpu_of_children(p->serve_pid);
+    struct bench_cpu after = bench_cpu_of_children(p->serve.pid);
     TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
     bare += p->bare.pictures_per_s / 2;
     report(p, "bare_engine", bare, "pictures/s");
@@ -359,15 +269,7 @@ static enum err prepare(struct pipeline *p, struct error *error)
     TRY(bench_files_find(&p->files, options_get(&p->options, "samples"), error));
     TRY(bench_bare_open(&p->bare, options_get(&p->options, "model"),
                         options_get(&p->options, "models"), error));
-    if (data == NULL) {
-        const char *tmp = getenv("TMPDIR");
-        snprintf(p->data, sizeof p->data, "%s/smelt-bench-XXXXXX", tmp != NULL ? tmp : "/var/tmp");
-        if (mkdtemp(p->data) == NULL)
-            return fail(error, err_from_errno(errno), errno, "make the directory '%s'", p->data);
-        p->data_is_temporary = true;
-    } else {
-        snprintf(p->data, sizeof p->data, "%s", data);
-    }
+    TRY(bench_dir_open(data, &p->data, error));
     return loop_new(&p->loop, error);
 }
 
@@ -386,7 +288,8 @@ static int bench_with_options(struct pipeline *p)
         p->sent = p->wanted;
         gateway_client_release(&p->client);
     }
-    stop_serve(p);
+    bench_stop(&p->serve);
+    bench_dir_close(&p->data);
     loop_free(p->loop);
     bench_bare_close(&p->bare);
     bench_files_release(&p->files);
@@ -398,7 +301,6 @@ int bench_pipeline_main(int argc, char **argv)
 {
     struct pipeline *p = calloc(1, sizeof *p);
     CHECK(p != NULL);
-    p->serve_lifeline = p->serve_ready = -1;
     int code =
         options_parse(&p->options, table, "smelt bench pipeline [options]",
                       "Starts a system of its own and measures it: throughput beside the bare "

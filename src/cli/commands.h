@@ -21,6 +21,7 @@ int model_main(int argc, char **argv);
 int experiment_main(int argc, char **argv);
 int experiment_case_main(int argc, char **argv); // internal: started by experiment
 int queue_main(int argc, char **argv);
-int bench_main(int argc, char **argv); // bench engine|pipeline
+int bench_main(int argc, char **argv); // bench engine|pipeline|sqs
 int bench_engine_main(int argc, char **argv);
 int bench_pipeline_main(int argc, char **argv);
+int bench_sqs_main(int argc, char **argv);
