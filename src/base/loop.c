@@ -20,6 +20,7 @@ struct loop {
     int64_t now_ms;
     struct epoll_event events[EVENTS_PER_TURN];
     int event_count; // fetched in this turn
+    bool idle;       // nothing was fetched in it
     struct timer **heap; // smallest at_ms first
     size_t heap_len, heap_cap;
     struct turn_hook *hooks;
@@ -61,6 +62,11 @@ void loop_stop(struct loop *loop)
 int64_t loop_now_ms(const struct loop *loop)
 {
     return loop->now_ms;
+}
+
+bool loop_is_idle(const struct loop *loop)
+{
+    return loop->idle;
 }
 
 enum err loop_watch_add(struct loop *loop, struct watch *w, int fd, uint32_t events,
@@ -209,6 +215,7 @@ enum err loop_run(struct loop *loop, struct error *error)
         if (n < 0 && errno != EINTR)
             return fail(error, ERR_IO, errno, "wait for events");
         loop->event_count = n < 0 ? 0 : n;
+        loop->idle = loop->event_count == 0;
         loop->now_ms = clock_monotonic_ms();
         for (int i = 0; i < loop->event_count; i++) {
             struct watch *w = loop->events[i].data.ptr;

@@ -19,6 +19,9 @@ void loop_stop(struct loop *loop); // loop_run returns after the current turn
 
 int64_t loop_now_ms(const struct loop *loop); // monotonic, read once per turn
 
+// In a hook: no descriptor had anything in this turn.
+bool loop_is_idle(const struct loop *loop);
+
 // A watched descriptor. Caller's storage, zero-initialised; must stay until removed.
 struct watch {
     int fd;

@@ -146,6 +146,8 @@ enum err bench_sqs_work(struct bench_sqs *b, struct sqs_work work, long connecti
     work.load = &b->load;
     work.server = b->server.pid;
     TRY(load_open(b->server.port, (int)connections, &work.sockets, error));
+    if (b->load_cpu != b->server_cpu)
+        load_spin(work.sockets);
     enum err err = sqs_work_run(&work, (int)connections, seconds, cost, error);
     load_close(work.sockets);
     return err;

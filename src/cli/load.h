@@ -24,6 +24,9 @@ struct load;
 // Connects to 127.0.0.1:port. ERR_LIMIT: the limit of open files is too low.
 enum err load_open(int port, int connections, struct load **out, struct error *error) MUST_CHECK;
 void load_close(struct load *l); // NULL allowed
+// A run does not sleep for the first millisecond that nothing comes. For a generator that has a
+// processor of its own.
+void load_spin(struct load *l);
 
 // Runs until `seconds` have passed (0: no end) and all replies are in, or no connection has more to
 // send. *took_s: from the first request to the last reply.

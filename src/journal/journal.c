@@ -305,6 +305,7 @@ void journal_flush(struct journal *j)
     if (j->failed)
         return;
     struct job *job = &j->commit_job;
+    j->flush_wanted = job->queued;
     if (!job->queued && j->filling.count > 0) {
         struct batch empty = job->batch;
         job->kind = JOB_COMMIT;
@@ -331,8 +332,10 @@ static void collect_commit(struct journal *j, struct job *job)
         j->on_sync(j->on_sync_ctx, job->took_us);
     if (j->config.on_durable != NULL)
         j->config.on_durable(j->config.ctx, j->durable_sequence);
-    if (j->threaded)
+    if (j->threaded && j->flush_wanted)
         journal_flush(j); // what came in meanwhile
+    else if (j->threaded)
+        maintain(j);
 }
 
 static void collect_spare(struct journal *j, struct job *job)

@@ -66,7 +66,8 @@ enum journal_class {
 enum err journal_append(struct journal *j, enum journal_class class, uint8_t type,
                         const struct span *parts, size_t count, struct journal_record *out,
                         struct error *error) MUST_CHECK;
-// Starts to write what was appended, unless a commit is under way (then it follows by itself).
+// Starts to write what was appended, unless a commit is under way (then it follows by itself, with
+// what is appended until then).
 // Synchronous: returns when it is on disk.
 void journal_flush(struct journal *j);
 

@@ -78,6 +78,7 @@ struct journal {
     uint64_t next_sequence, durable_sequence;
     struct batch filling;  // appended, not yet handed over
     struct job commit_job; // one at a time
+    bool flush_wanted;     // behind it the next
     struct job change_job; // SPARE or REMOVE, one at a time
     uint64_t reserve_bytes;
     int64_t live_bytes;

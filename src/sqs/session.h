@@ -33,6 +33,8 @@ struct role {
     char listen_host[300]; // "127.0.0.1:9324", for requests without Host
     bool draining;
     bool replied;                 // in this turn's hook: the server has something to send
+    uint64_t committed;           // next sequence when the last commit was asked for
+    int64_t fresh_since_us;       // records wait for company since then; 0: none do
     struct session_list unsynced; // have their reply, which waits for the disk; oldest first
     struct session_list waiting;  // long polls
     size_t sessions;              // requests under way

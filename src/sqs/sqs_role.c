@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "sqs/session.h"
@@ -72,6 +73,24 @@ static void end_if_drained(struct role *role)
         loop_stop(role->loop);
 }
 
+// Group commit: all that came in goes to the disk together, as soon as nothing more comes in or the
+// first of it has waited long enough. False: it waits for more.
+static bool commit(struct role *role)
+{
+    uint64_t next = journal_next_sequence(queues_journal(role->queues));
+    if (next != role->committed && !loop_is_idle(role->loop)) {
+        int64_t now_us = clock_monotonic_us();
+        if (role->fresh_since_us == 0)
+            role->fresh_since_us = now_us;
+        if (now_us - role->fresh_since_us < SQS_COMMIT_WAIT_US)
+            return false;
+    }
+    role->committed = next;
+    role->fresh_since_us = 0;
+    queues_commit(role->queues);
+    return true;
+}
+
 static bool on_turn_end(void *ctx)
 {
     struct role *role = ctx;
@@ -81,7 +100,7 @@ static bool on_turn_end(void *ctx)
     bool more = queues_tick(role->queues, queues_time(role->queues, loop_now_ms(role->loop)));
     queues_wake(role->queues);
     more = queues_compact(role->queues) || more;
-    queues_commit(role->queues);
+    more = !commit(role) || more;
     arm_timers(role);
     end_if_drained(role);
     return more || role->replied;
