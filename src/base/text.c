@@ -153,28 +153,53 @@ void xml_escape(struct span s, struct buf *out)
     buf_add(out, s.data + from, s.len - from);
 }
 
+// In each byte of x the top bit is set if it is below n (n <= 0x80); above the first such byte others
+// may be set too.
+static uint64_t bytes_below(uint64_t x, uint8_t n)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    return (x - ones * n) & ~x & ones * 0x80;
+}
+
+size_t json_plain_run(const char *p, size_t len)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t x;
+        memcpy(&x, p + i, sizeof x);
+        if ((bytes_below(x, 0x20) | bytes_below(x ^ ones * '"', 1) |
+             bytes_below(x ^ ones * '\\', 1)) != 0)
+            break;
+    }
+    while (i < len && (uint8_t)p[i] >= 0x20 && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
+}
+
+static void json_escape_char(uint8_t c, struct buf *out)
+{
+    static const char names[] = "\"\\\n\r\t", values[] = "\"\\nrt";
+    const char *name = c != '\0' ? strchr(names, c) : NULL;
+    if (name == NULL) {
+        buf_printf(out, "\\u%04x", c);
+        return;
+    }
+    char escape[2] = {'\\', values[name - names]};
+    buf_add(out, escape, 2);
+}
+
 void json_escape(struct span s, struct buf *out)
 {
+    buf_reserve(out, s.len + 2);
     buf_add_char(out, '"');
-    size_t from = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = (uint8_t)s.data[i];
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        buf_add(out, s.data + from, i - from);
-        from = i + 1;
-        if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c == '\n')
-            buf_add_text(out, "\\n");
-        else if (c == '\r')
-            buf_add_text(out, "\\r");
-        else if (c == '\t')
-            buf_add_text(out, "\\t");
-        else
-            buf_printf(out, "\\u%04x", c);
+    for (size_t i = 0; i < s.len;) {
+        size_t run = json_plain_run(s.data + i, s.len - i);
+        buf_add(out, s.data + i, run);
+        i += run;
+        if (i < s.len)
+            json_escape_char((uint8_t)s.data[i++], out);
     }
-    buf_add(out, s.data + from, s.len - from);
     buf_add_char(out, '"');
 }
 

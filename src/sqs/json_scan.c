@@ -1,5 +1,7 @@
 #include "sqs/json_scan.h"
 
+#include "base/text.h"
+
 #include <string.h>
 
 void scan_init(struct json_scan *s, struct span text, struct arena *arena, int depth_max)
@@ -161,10 +163,12 @@ static bool unescape(struct json_scan *s, const char *from, const char *end, str
     static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     char *start = arena_alloc(s->arena, (size_t)(end - from) + 1), *to = start;
     while (from < end) {
-        if (*from != '\\') {
-            *to++ = *from++;
-            continue;
-        }
+        size_t run = json_plain_run(from, (size_t)(end - from));
+        memcpy(to, from, run);
+        to += run;
+        from += run;
+        if (from == end)
+            break;
         from++; // a character follows: the closing quote is not escaped
         const char *name = *from != '\0' ? strchr(names, *from) : NULL;
         if (name != NULL) {
@@ -188,17 +192,17 @@ bool scan_string(struct json_scan *s, struct span *out)
         return bad(s);
     const char *start = s->at;
     bool escaped = false;
-    for (; s->at < s->end && *s->at != '"'; s->at++) {
-        if ((uint8_t)*s->at < 0x20)
+    for (;;) {
+        s->at += json_plain_run(s->at, (size_t)(s->end - s->at));
+        if (s->at == s->end || (uint8_t)*s->at < 0x20)
             return bad(s);
-        if (*s->at == '\\') {
-            escaped = true;
-            if (++s->at == s->end)
-                return bad(s);
-        }
+        if (*s->at == '"')
+            break;
+        escaped = true; // a backslash, and what it is about
+        if (s->end - s->at < 2)
+            return bad(s);
+        s->at += 2;
     }
-    if (s->at == s->end)
-        return bad(s);
     const char *end = s->at++;
     if (escaped)
         return unescape(s, start, end, out);

@@ -2,6 +2,8 @@
 
 #include "suite.h"
 
+#include <string.h>
+
 static bool valid(const char *s) { return utf8_valid(span_from(s)); }
 static bool xml_valid(const char *s) { return utf8_xml_valid(span_from(s)); }
 
@@ -53,6 +55,23 @@ START_TEST(xml_and_json_are_escaped)
 }
 END_TEST
 
+// Each byte value at each place of a string, among bytes that are plain.
+START_TEST(a_plain_run_ends_where_json_needs_an_escape)
+{
+    static const char fills[] = {'x', '!', '#', '[', ']', ' ', '\x7f', '\xc3', '\xff'};
+    char text[35];
+    for (size_t f = 0; f < sizeof fills; f++)
+        for (int c = 0; c < 256; c++)
+            for (size_t at = 0; at < sizeof text; at++) {
+                memset(text, fills[f], sizeof text);
+                text[at] = (char)c;
+                bool plain = c >= 0x20 && c != '"' && c != '\\';
+                ck_assert_uint_eq(json_plain_run(text, sizeof text), plain ? sizeof text : at);
+            }
+    ck_assert_uint_eq(json_plain_run(text, 0), 0);
+}
+END_TEST
+
 START_TEST(nearest_name_finds_slips_and_nothing_else)
 {
     static const char *const names[] = {"workers", "model", "data", NULL};
@@ -64,4 +83,4 @@ START_TEST(nearest_name_finds_slips_and_nothing_else)
 END_TEST
 
 SUITE_MAIN("text", utf8_accepts_only_well_formed, xml_characters_are_those_of_sqs,
-           urls_encode_and_decode, xml_and_json_are_escaped, nearest_name_finds_slips_and_nothing_else)
+           urls_encode_and_decode, xml_and_json_are_escaped, a_plain_run_ends_where_json_needs_an_escape, nearest_name_finds_slips_and_nothing_else)
