@@ -92,10 +92,9 @@ void bench_sqs_pin_load(const struct bench_sqs *b)
 
 enum err bench_sqs_start(struct bench_sqs *b, struct error *error)
 {
-    const char *argv[] = {"smelt",         "sqs",           "--data",      b->data.path,
-                          "--sqs-listen",  "127.0.0.1:0",   "--log-level", "warn",
-                          "--lifeline-fd", "3",             "--ready-fd",  "4",
-                          NULL};
+    const char *argv[] = {"smelt",       "sqs",         "--data", b->data.path,    "--sqs-listen",
+                          "127.0.0.1:0", "--log-level", "warn",   "--lifeline-fd", "3",
+                          "--ready-fd",  "4",           NULL};
     char path[4200];
     bench_sqs_pin_server(b); // which the new process inherits, with all its threads
     enum err err = bench_start(argv, &b->server, error);
@@ -117,7 +116,7 @@ enum err bench_sqs_call(struct bench_sqs *b, const char *action, const char *jso
     sqs_load_request(&b->load, action, span_from(json), &request);
     enum err err = load_send(one, 0, buf_view(&request), error);
     if (err == OK)
-        err = load_receive(one, 0, load_measure_http, &reply, error);
+        err = load_receive(one, 0, &load_http, &reply, error);
     if (err == OK && !sqs_load_is_ok(reply))
         err = fail(error, ERR_UNAVAILABLE, 0, "%s was refused: %.*s", action,
                    (int)(reply.len < 400 ? reply.len : 400), reply.data);
@@ -213,7 +212,7 @@ static enum err exchange(struct idle *x, int i, struct span request, struct span
                          struct error *error)
 {
     TRY(load_send(x->sockets, i, request, error));
-    TRY(load_receive(x->sockets, i, load_measure_http, reply, error));
+    TRY(load_receive(x->sockets, i, &load_http, reply, error));
     if (!sqs_load_is_ok(*reply))
         return fail(error, ERR_UNAVAILABLE, 0, "the measured server refused a request: %.*s",
                     (int)(reply->len < 400 ? reply->len : 400), reply->data);
@@ -231,12 +230,12 @@ static enum err idle_once(struct bench_sqs *b, struct idle *x, const char *queue
     TRY(exchange(x, 1, buf_view(&x->livez), &reply, error));
     int64_t start_us = clock_monotonic_us();
     TRY(load_send(x->sockets, 1, buf_view(&x->send), error));
-    TRY(load_receive(x->sockets, 0, load_measure_http, &reply, error));
+    TRY(load_receive(x->sockets, 0, &load_http, &reply, error));
     *ms = (double)(clock_monotonic_us() - start_us) / 1000;
     sqs_load_read_handles(reply, &handles);
     if (handles.count != 1)
         return fail(error, ERR_UNAVAILABLE, 0, "the waiting client did not get the message");
-    TRY(load_receive(x->sockets, 1, load_measure_http, &reply, error));
+    TRY(load_receive(x->sockets, 1, &load_http, &reply, error));
     buf_clear(&x->json);
     buf_clear(&x->request);
     sqs_load_delete_json(queue, &handles, &x->json);
@@ -294,7 +293,7 @@ static enum err start_polls(struct bench_sqs *b, struct load *sockets, struct sp
     for (int i = 1; i <= b->polls; i++)
         TRY(load_send(sockets, i, receive, error));
     TRY(load_send(sockets, 0, livez, error));
-    return load_receive(sockets, 0, load_measure_http, &reply, error);
+    return load_receive(sockets, 0, &load_http, &reply, error);
 }
 
 // Processor time while they wait, without that of their beginning and end.

@@ -22,7 +22,8 @@ void bench_sqs_line(const char *name, double value, const char *unit);
 void bench_sqs_cost(const char *name, const struct sqs_cost *cost, const char *unit);
 
 enum err bench_sqs_start(struct bench_sqs *b, struct error *error) MUST_CHECK;
-void bench_sqs_pin_server(const struct bench_sqs *b); // what we start now runs where the server does
+void bench_sqs_pin_server(
+    const struct bench_sqs *b); // what we start now runs where the server does
 void bench_sqs_pin_load(const struct bench_sqs *b);
 enum err bench_sqs_call(struct bench_sqs *b, const char *action, const char *json,
                         struct error *error) MUST_CHECK;

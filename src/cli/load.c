@@ -137,7 +137,7 @@ static enum err on_readable(struct run *r, int i, struct error *error)
     struct span got;
     const char *problem = "the measured server gave an answer that was not expected";
     TRY(pull(r->load, i, &got, error));
-    size_t len = got.len > 0 ? r->work->measure(got) : 0;
+    size_t len = got.len > 0 ? r->work->measure(r->work->ctx, i, got) : 0;
     if (len == 0)
         return keep(c, got, error);
     if (len > got.len || !c->waits)
@@ -152,8 +152,8 @@ static enum err on_readable(struct run *r, int i, struct error *error)
     return next_request(r, i, error);
 }
 
-// Looks for a while without sleeping: to wake a sleeper costs the server, inside its send, more than
-// the send itself on a virtual machine, and a client that is busy is not to be woken.
+// Looks for a while without sleeping: to wake a sleeper costs the server, inside its send, more
+// than the send itself on a virtual machine, and a client that is busy is not to be woken.
 static int wait_for_replies(struct load *l, struct epoll_event *events, int64_t spin_us)
 {
     for (int64_t end_us = clock_monotonic_us() + spin_us; spin_us > 0;) {
@@ -220,7 +220,7 @@ enum err load_send(struct load *l, int i, struct span request, struct error *err
     }
 }
 
-enum err load_receive(struct load *l, int i, size_t (*measure)(struct span in), struct span *reply,
+enum err load_receive(struct load *l, int i, const struct load_work *work, struct span *reply,
                       struct error *error)
 {
     struct connection *c = &l->connections[i];
@@ -229,7 +229,7 @@ enum err load_receive(struct load *l, int i, size_t (*measure)(struct span in), 
         TRY(wait_for(c->fd, POLLIN, error));
         TRY(pull(l, i, &got, error));
         TRY(keep(c, got, error));
-        size_t len = c->in.len > 0 ? measure(buf_view(&c->in)) : 0;
+        size_t len = c->in.len > 0 ? work->measure(work->ctx, i, buf_view(&c->in)) : 0;
         if (len > c->in.len)
             return fail(error, ERR_FORMAT, 0, "the measured server's reply cannot be read");
         if (len == 0)
@@ -303,8 +303,11 @@ void load_close(struct load *l)
     free(l);
 }
 
-size_t load_measure_http(struct span in)
+const struct load_work load_http = {.measure = load_measure_http};
+
+size_t load_measure_http(void *ctx, int i, struct span in)
 {
+    (void)ctx, (void)i;
     static const char name[] = "\r\ncontent-length:";
     if (in.len < 12)
         return 0;

@@ -15,7 +15,7 @@ struct load_work {
     bool (*request)(void *ctx, int i, struct span *out);
     // Length of the whole reply at the start of in; 0: some of it is missing; SIZE_MAX: no reply of
     // this protocol.
-    size_t (*measure)(struct span in);
+    size_t (*measure)(void *ctx, int i, struct span in);
     // A whole reply, valid during the call. False ends the run: *problem says why.
     bool (*reply)(void *ctx, int i, struct span reply, const char **problem);
 };
@@ -35,8 +35,9 @@ enum err load_run(struct load *l, const struct load_work *work, double seconds, 
 // One request on connection i outside of a run: sends it; waits for its reply (valid until the next
 // call for i).
 enum err load_send(struct load *l, int i, struct span request, struct error *error) MUST_CHECK;
-enum err load_receive(struct load *l, int i, size_t (*measure)(struct span in), struct span *reply,
-                      struct error *error) MUST_CHECK;
+enum err load_receive(struct load *l, int i, const struct load_work *work, struct span *reply,
+                      struct error *error) MUST_CHECK; // work: its measure is used
 
 // measure of HTTP/1.1 replies with Content-Length.
-size_t load_measure_http(struct span in);
+size_t load_measure_http(void *ctx, int i, struct span in);
+extern const struct load_work load_http; // has nothing but this measure
