@@ -9,7 +9,8 @@ int bench_main(int argc, char **argv)
         {"engine", bench_engine_main, "the model alone: ms per picture, share of the core's peak"},
         {"pipeline", bench_pipeline_main,
          "the whole system beside the bare engine; idle latency; memory"},
-    {"sqs", bench_sqs_main, "the queue alone: rates, latency, memory, restart; beside its peers"},
+        {"sqs", bench_sqs_main,
+         "the queue alone: rates, latency, memory, restart; beside its peers"},
         {NULL, NULL, NULL},
     };
     static const struct command_group group = {
