@@ -14,6 +14,8 @@ void omp_set_num_threads(int threads); // OpenMP's, see kernels.c
 struct bound_step {
     dnnl_exec_arg_t *args; // primitives
     int arg_count;
+    float *from, *to; // kernels of our own
+    size_t count;
     struct tensor *tensors; // plain kernels: inputs, then the output
 };
 
@@ -69,6 +71,19 @@ static enum err bind_plain(struct program_context *c, const struct step *s, stru
     return OK;
 }
 
+static enum err bind_step(struct program_context *c, const struct step *s, struct bound_step *b,
+                          struct error *error)
+{
+    if (s->primitive != NULL)
+        return bind_primitive(c, s, b, error);
+    if (s->activate == NULL)
+        return bind_plain(c, s, b, error);
+    b->from = (float *)(void *)address(c, &s->operands[0].place);
+    b->to = (float *)(void *)address(c, &s->operands[1].place);
+    b->count = dnnl_memory_desc_get_size(&s->operands[1].md) / sizeof(float);
+    return OK;
+}
+
 static enum err bind(struct program_context *c, struct error *error)
 {
     const struct program *p = c->program;
@@ -88,11 +103,8 @@ static enum err bind(struct program_context *c, struct error *error)
     if (c->arena_is_ours)
         madvise(c->arena, p->arena_bytes, MADV_HUGEPAGE); // advice: failure changes nothing
     DNNL_TRY(dnnl_stream_create(&c->stream, p->engine, dnnl_stream_default_flags));
-    for (size_t i = 0; i < p->step_count; i++) {
-        const struct step *s = &p->steps[i];
-        TRY(s->primitive != NULL ? bind_primitive(c, s, &c->steps[i], error)
-                                 : bind_plain(c, s, &c->steps[i], error));
-    }
+    for (size_t i = 0; i < p->step_count; i++)
+        TRY(bind_step(c, &p->steps[i], &c->steps[i], error));
     return OK;
 }
 
@@ -143,6 +155,10 @@ static enum err run_step(struct program_context *c, size_t i, struct error *erro
         dnnl_status_t status =
             dnnl_primitive_execute(s->primitive, c->stream, b->arg_count, b->args);
         return status == dnnl_success ? OK : dnnl_fail(status, s->name, error);
+    }
+    if (s->activate != NULL) {
+        s->activate(b->from, b->to, b->count, &s->activation);
+        return OK;
     }
     const struct tensor *out = &b->tensors[s->operand_count - 1];
     s->node->op->plain(s->node, b->tensors, out);

@@ -182,11 +182,6 @@ static enum err describe_weighted(struct lowering *l, const struct node *n,
     return OK;
 }
 
-static const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
-{
-    return dnnl_primitive_desc_query_md(pd, what, 0);
-}
-
 // The place of n's result: a new one, or that of the value which is added (see kernels_ops.c).
 static enum err result_of(struct lowering *l, const struct node *n, const struct integers *x,
                           const struct operand *src, const dnnl_memory_desc_t *md,
@@ -226,11 +221,7 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, const st
         err = operand_weight(l, x->bias, &bias, &bias, DNNL_ARG_BIAS, &all[2], error);
     if (err == OK)
         err = result_of(l, n, x, &all[0], query(pd, dnnl_query_dst_md), &all[3], error);
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, all, 4, error);
+    return emit_if(err, l, n, pd, all, 4, error);
 }
 
 static enum err conv_int8(struct lowering *l, const struct node *n, struct error *error)
@@ -305,27 +296,6 @@ static bool same_quant(const struct quant *a, const struct quant *b)
     return a != NULL && b != NULL && a->scale == b->scale && a->zero == b->zero;
 }
 
-// Emits src → dst, in place if allowed; takes over pd.
-static enum err emit_bytes(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
-                           const struct operand *src, bool in_place, struct error *error)
-{
-    struct operand x[2] = {*src};
-    const dnnl_memory_desc_t *md = query(pd, dnnl_query_dst_md);
-    enum err err = OK;
-    if (in_place && may_overwrite(l, src) && dnnl_memory_desc_equal(md, &src->md)) {
-        x[1] = *src;
-        x[1].arg = DNNL_ARG_DST;
-        value_is(l, n->outputs[0], &x[1], md);
-    } else {
-        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, md, &x[1], error);
-    }
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, 2, error);
-}
-
 // A primitive without attributes of its own; a slow one is not taken.
 static enum err describe_bytes(struct lowering *l, const_dnnl_op_desc_t desc,
                                dnnl_primitive_desc_t *out, struct error *error)
@@ -357,7 +327,7 @@ static enum err max_pool_int8(struct lowering *l, const struct node *n, struct e
                                                &src.md, &dst, d.stride, d.kernel, d.dilation,
                                                d.before, d.after));
     TRY(describe_bytes(l, &desc, &pd, error));
-    return emit_bytes(l, n, pd, &src, false, error);
+    return emit_single(l, n, pd, &src, false, error);
 }
 
 // Bytes rounded anew; what the activation clips, the byte's ends clip.
@@ -374,7 +344,7 @@ static enum err unary_int8(struct lowering *l, const struct node *n, struct erro
     DNNL_TRY(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, dnnl_eltwise_linear,
                                             &src.md, scale, -scale * (float)in->zero));
     TRY(describe_bytes(l, &desc, &pd, error));
-    return emit_bytes(l, n, pd, &src, true, error);
+    return emit_single(l, n, pd, &src, true, error);
 }
 
 static enum err add_attributes(const struct quant *const q[2], const struct quant *out,
@@ -424,18 +394,8 @@ static enum err add_int8(struct lowering *l, const struct node *n, struct error 
         err = unsupported("no addition of bytes", error);
     dnnl_primitive_attr_destroy(attr);
     TRY(err);
-    if (!same_place(&x[0], &x[1]) && may_overwrite(l, &x[0])) {
-        x[2] = x[0];
-        x[2].arg = DNNL_ARG_DST;
-        value_is(l, n->outputs[0], &x[2], &x[2].md);
-    } else {
-        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, &x[0].md, &x[2], error);
-    }
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, 3, error);
+    err = operand_result(l, n, &x[0], !same_place(&x[0], &x[1]), &x[0].md, &x[2], error);
+    return emit_if(err, l, n, pd, x, 3, error);
 }
 
 static enum err concat_int8(struct lowering *l, const struct node *n, struct error *error)
@@ -463,11 +423,7 @@ static enum err concat_int8(struct lowering *l, const struct node *n, struct err
     DNNL_TRY(status);
     enum err err =
         operand_new(l, n->outputs[0], DNNL_ARG_DST, query(pd, dnnl_query_dst_md), &x[count], error);
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, count + 1, error);
+    return emit_if(err, l, n, pd, x, count + 1, error);
 }
 
 // Transpose, Reshape and the like: no data move where strides can say it.

@@ -6,83 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static dnnl_alg_kind_t activation_kind(const struct activation *a)
-{
-    switch (a->kind) {
-    case UNARY_RELU:
-    case UNARY_LEAKY_RELU:
-        return dnnl_eltwise_relu;
-    case UNARY_CLIP:
-        return dnnl_eltwise_clip;
-    case UNARY_SIGMOID:
-        return dnnl_eltwise_logistic;
-    case UNARY_HARD_SWISH:
-        return dnnl_eltwise_hardswish;
-    case UNARY_TANH:
-        return dnnl_eltwise_tanh;
-    case UNARY_EXP:
-        return dnnl_eltwise_exp;
-    case UNARY_SQRT:
-        return dnnl_eltwise_sqrt;
-    case UNARY_NEG:
-        return dnnl_eltwise_linear;
-    case UNARY_SWISH:
-        return dnnl_eltwise_swish;
-    case UNARY_GELU:
-        return dnnl_eltwise_gelu_erf;
-    case UNARY_GELU_TANH:
-        return dnnl_eltwise_gelu_tanh;
-    case UNARY_ELU:
-        return dnnl_eltwise_elu;
-    case UNARY_SOFTPLUS:
-        return dnnl_eltwise_soft_relu;
-    case UNARY_MISH:
-        return dnnl_eltwise_mish;
-    case UNARY_ABS:
-        return dnnl_eltwise_abs;
-    case UNARY_LOG:
-        return dnnl_eltwise_log;
-    case UNARY_POW:
-    case UNARY_RECIPROCAL:
-        return dnnl_eltwise_pow;
-    case UNARY_ROUND:
-        return dnnl_eltwise_round;
-    case UNARY_HARD_SIGMOID: // and a clip to 0 … 1 behind it
-        return dnnl_eltwise_linear;
-    default:
-        return dnnl_alg_kind_undef;
-    }
-}
-
-bool activation_fuses(const struct activation *a)
-{
-    return activation_kind(a) != dnnl_alg_kind_undef;
-}
-
-static void activation_numbers(const struct activation *a, float *alpha, float *beta)
-{
-    *alpha = a->kind == UNARY_NEG ? -1 : a->kind == UNARY_RELU ? 0 : a->alpha;
-    *beta = a->kind == UNARY_RECIPROCAL ? -1 : a->beta;
-    if (a->kind == UNARY_POW || a->kind == UNARY_RECIPROCAL)
-        *alpha = 1;
-    if (a->kind == UNARY_CLIP) {
-        *alpha = fmaxf(a->alpha, -FLT_MAX);
-        *beta = fminf(a->beta, FLT_MAX);
-    }
-}
-
-dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a)
-{
-    float alpha, beta;
-    if (a->kind == UNARY_NONE)
-        return dnnl_success;
-    activation_numbers(a, &alpha, &beta);
-    dnnl_status_t status = dnnl_post_ops_append_eltwise(ops, 1, activation_kind(a), alpha, beta);
-    if (status == dnnl_success && a->kind == UNARY_HARD_SIGMOID)
-        status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1);
-    return status;
-}
-
 // Attributes of n's primitive: own scratchpad, the sum, the activation.
 static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, struct error *error)
 {
@@ -94,7 +17,7 @@ static enum err attributes(const struct node *n, dnnl_primitive_attr_t *out, str
         status = dnnl_post_ops_create(&ops);
     if (status == dnnl_success && n->sum >= 0)
         status = dnnl_post_ops_append_sum(ops, 1);
-    if (status == dnnl_success)
+    if (status == dnnl_success && !activation_apart(&n->activation))
         status = activation_append(ops, &n->activation);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(*out, ops);
@@ -114,7 +37,7 @@ enum err describe(struct lowering *l, const struct node *n, const_dnnl_op_desc_t
     return OK;
 }
 
-static const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
+const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
 {
     return dnnl_primitive_desc_query_md(pd, what, 0);
 }
@@ -180,11 +103,7 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, dnnl_pri
         if (err == OK)
             err = operand_weight(l, bias, &md, &md, DNNL_ARG_BIAS, &x[count++], error);
     }
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, count, error);
+    return emit_if(err, l, n, pd, x, count, error);
 }
 
 struct window_dims window_dims(const struct window *w, const struct engine_shape *x,
@@ -347,26 +266,20 @@ enum err view_as(struct lowering *l, struct operand *x, int v, struct error *err
     return OK;
 }
 
+enum err emit_single(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
+                     const struct operand *src, bool in_place, struct error *error)
+{
+    struct operand x[2] = {*src};
+    enum err err = operand_result(l, n, src, in_place, query(pd, dnnl_query_dst_md), &x[1], error);
+    return emit_if(err, l, n, pd, x, 2, error);
+}
+
 enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
                      const struct operand *src, bool in_place, struct error *error)
 {
     dnnl_primitive_desc_t pd;
-    struct operand x[2] = {*src};
     TRY(describe(l, n, desc, &pd, error));
-    const dnnl_memory_desc_t *md = query(pd, dnnl_query_dst_md);
-    enum err err = OK;
-    if (in_place && may_overwrite(l, src) && dnnl_memory_desc_equal(md, &src->md)) {
-        x[1] = *src;
-        x[1].arg = DNNL_ARG_DST;
-        value_is(l, n->outputs[0], &x[1], md);
-    } else {
-        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, md, &x[1], error);
-    }
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, 2, error);
+    return emit_single(l, n, pd, src, in_place, error);
 }
 
 enum err lower_pool(struct lowering *l, const struct node *n, struct error *error)
@@ -464,38 +377,9 @@ enum err lower_batch_norm(struct lowering *l, const struct node *n, struct error
     enum err err = OK;
     for (int i = 0; i < 4 && err == OK; i++)
         err = operand_weight(l, constant_data(l, n, 1 + i), &md, &md, args[i], &x[1 + i], error);
-    if (err == OK && may_overwrite(l, &x[0])) {
-        x[5] = x[0];
-        x[5].arg = DNNL_ARG_DST;
-        value_is(l, n->outputs[0], &x[5], &x[5].md);
-    } else if (err == OK) {
-        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, &x[0].md, &x[5], error);
-    }
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, 6, error);
-}
-
-enum err lower_unary(struct lowering *l, const struct node *n, struct error *error)
-{
-    struct operand src;
-    dnnl_eltwise_desc_t desc;
-    float alpha, beta;
-    if (!activation_fuses(&n->params.unary))
-        return fail(error, ERR_UNSUPPORTED, 0, "no such eltwise");
-    activation_numbers(&n->params.unary, &alpha, &beta);
-    TRY(operand_of(l, n->inputs[0], DNNL_ARG_SRC, NULL, &src, error));
-    DNNL_TRY(dnnl_eltwise_forward_desc_init(
-        &desc, dnnl_forward_inference, activation_kind(&n->params.unary), &src.md, alpha, beta));
-    TRY(emit_simple(l, n, &desc, &src, true, error));
-    if (n->params.unary.kind != UNARY_HARD_SIGMOID)
-        return OK;
-    TRY(operand_of(l, n->outputs[0], DNNL_ARG_SRC, NULL, &src, error));
-    DNNL_TRY(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, dnnl_eltwise_clip,
-                                            &src.md, 0, 1));
-    return emit_simple(l, n, &desc, &src, true, error);
+    if (err == OK)
+        err = operand_result(l, n, &x[0], true, &x[0].md, &x[5], error);
+    return emit_if(err, l, n, pd, x, 6, error);
 }
 
 enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, struct error *error)
@@ -562,19 +446,8 @@ enum err lower_binary(struct lowering *l, const struct node *n, struct error *er
     TRY(operand_broadcast(l, n->inputs[swap ? 0 : 1], &x[0], DNNL_ARG_SRC_1, &x[1], error));
     DNNL_TRY(dnnl_binary_desc_init(&desc, kinds[n->params.binary], &x[0].md, &x[1].md, &x[0].md));
     TRY(describe(l, n, &desc, &pd, error));
-    enum err err = OK;
-    if (!same_place(&x[0], &x[1]) && may_overwrite(l, &x[0])) {
-        x[2] = x[0];
-        x[2].arg = DNNL_ARG_DST;
-        value_is(l, n->outputs[0], &x[2], &x[2].md);
-    } else {
-        err = operand_new(l, n->outputs[0], DNNL_ARG_DST, &x[0].md, &x[2], error);
-    }
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, 3, error);
+    enum err err = operand_result(l, n, &x[0], !same_place(&x[0], &x[1]), &x[0].md, &x[2], error);
+    return emit_if(err, l, n, pd, x, 3, error);
 }
 
 // x: room for all inputs and the result; mds: for all inputs.
@@ -598,11 +471,7 @@ static enum err emit_concat(struct lowering *l, const struct node *n, struct ope
     DNNL_TRY(status);
     enum err err =
         operand_new(l, n->outputs[0], DNNL_ARG_DST, query(pd, dnnl_query_dst_md), &x[count], error);
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, count + 1, error);
+    return emit_if(err, l, n, pd, x, count + 1, error);
 }
 
 enum err lower_concat(struct lowering *l, const struct node *n, struct error *error)

@@ -2,6 +2,7 @@
 // operator becomes). Nobody else includes this.
 #pragma once
 
+#include "engine/activations.h"
 #include "engine/kernels.h"
 #include "engine/plan.h"
 
@@ -26,10 +27,12 @@ struct operand {
 
 struct step {
     const char *name, *op, *kernel;
-    dnnl_primitive_t primitive; // NULL: `node`'s plain kernel
+    dnnl_primitive_t primitive;  // or
+    activation_kernel *activate; // our own, from the first operand to the second; or
+    struct activation activation;
     struct operand *operands;
     int operand_count;
-    struct node *node;
+    struct node *node;         // whose plain kernel runs
     struct engine_shape shape; // of the result
     double flop;
     struct tensor *tensors; // [operand_count] shapes for the plain kernel
@@ -99,6 +102,10 @@ enum err dnnl_fail(dnnl_status_t status, const char *what, struct error *error);
             return dnnl_fail(status_, #call, error);                                               \
     } while (0)
 
+enum err no_memory(struct error *error);
+// Makes room in an array for one more entry of `size` bytes. False: no memory.
+bool grow(void *array, size_t count, size_t *cap, size_t size);
+
 // Row-major with this shape (a scalar is a tensor of one axis), or with strides of a permutation.
 enum err md_plain(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);
 
@@ -125,13 +132,24 @@ enum err operand_weight(struct lowering *l, const void *data, const dnnl_memory_
 // A new place for value v with this layout.
 enum err operand_new(struct lowering *l, int v, int arg, const dnnl_memory_desc_t *md,
                      struct operand *out, struct error *error);
+// The place of n's result with layout md: that of x where this is allowed, x lies so and nobody
+// reads it later; else a new one.
+enum err operand_result(struct lowering *l, const struct node *n, const struct operand *x,
+                        bool in_place, const dnnl_memory_desc_t *md, struct operand *out,
+                        struct error *error);
 // Value v lies where x does (in place, or a view).
 void value_is(struct lowering *l, int v, const struct operand *x, const dnnl_memory_desc_t *md);
 // Nobody reads what lies at x after the node being lowered.
 bool may_overwrite(const struct lowering *l, const struct operand *x);
+// The step that is made next uses the buffer there.
+void buffer_used(struct lowering *l, const struct place *place);
 // Emits a step from a descriptor of an operation; takes over pd. Adds the scratchpad.
 enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
               const struct operand *operands, int count, struct error *error);
+// The same if `so_far` is OK; else only pd is destroyed and `so_far` returned.
+enum err emit_if(enum err so_far, struct lowering *l, const struct node *n,
+                 dnnl_primitive_desc_t pd, const struct operand *operands, int count,
+                 struct error *error);
 // Copies x into a new buffer with layout md, of the same type.
 enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memory_desc_t *md,
                    struct operand *out, struct error *error);
@@ -140,7 +158,10 @@ enum err emit_copy(struct lowering *l, const struct operand *x, const dnnl_memor
 // A primitive descriptor of n from a descriptor of its operation.
 enum err describe(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
                   dnnl_primitive_desc_t *out, struct error *error);
-// Emits a primitive with one source and one result; in place where that is allowed.
+// Emits a primitive with one source and one result; in place where that is allowed. Takes over pd.
+enum err emit_single(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
+                     const struct operand *src, bool in_place, struct error *error);
+// The same from a descriptor of n's operation.
 enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
                      const struct operand *src, bool in_place, struct error *error);
 // Value v is x seen in v's own shape. A blocked layout may pass as it is; else row-major does.
@@ -161,6 +182,11 @@ struct window_dims window_dims(const struct window *w, const struct engine_shape
 struct engine_shape weights_shape(const struct engine_shape *k, int64_t groups);
 // Adds an activation (UNARY_NONE: nothing) to what a primitive does to its result.
 dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a);
+// Whether a kernel of ours does it behind a primitive that computes in floats; emit_activation adds
+// that.
+bool activation_apart(const struct activation *a);
+enum err emit_activation(struct lowering *l, const struct node *n, struct error *error);
+const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_query_t what);
 bool same_place(const struct operand *a, const struct operand *b);
 bool is_reference(const_dnnl_primitive_desc_t pd); // slow
 

@@ -8,11 +8,7 @@ static enum err emit_new(struct lowering *l, const struct node *n, dnnl_primitiv
                          struct error *error)
 {
     enum err err = operand_new(l, n->outputs[0], DNNL_ARG_DST, md, &x[count], error);
-    if (err != OK) {
-        dnnl_primitive_desc_destroy(pd);
-        return err;
-    }
-    return emit(l, n, pd, x, count + 1, error);
+    return emit_if(err, l, n, pd, x, count + 1, error);
 }
 
 static enum err describe_matmul(struct lowering *l, const struct node *n, bool plain,
