@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { RUNS_MIN = 5, RUNS_MAX = 4096, SECONDS_MAX = 3600, LAYER_RUNS = 20 };
@@ -31,6 +32,7 @@ struct subject { // the model in one precision
     float *output;
     double (*peak_of)(void);
     const char *peak_name;
+    bool int8;
     double load_ms;
     double ms[RUNS_MAX], cpu_ms[RUNS_MAX], peak[RUNS_MAX], fraction[RUNS_MAX];
     int runs;
@@ -100,8 +102,9 @@ static enum err load(struct bench *b, struct subject *s, const struct quantizati
     struct engine_options options = {.int8 = q};
     TRY(engine_load_with(b->package->model_path, &options, &s->engine, error));
     s->load_ms = clock_ms(CLOCK_MONOTONIC) - start;
-    s->peak_of = q == NULL ? peak_fma_gflops : peak_int8_gops;
-    s->peak_name = q == NULL ? peak_fma_name() : peak_int8_name();
+    s->int8 = strcmp(engine_precision(s->engine), "int8") == 0; // also by the file itself
+    s->peak_of = s->int8 ? peak_int8_gops : peak_fma_gflops;
+    s->peak_name = s->int8 ? peak_int8_name() : peak_fma_name();
     TRY(engine_context_new(s->engine, &s->context, error));
     s->output = malloc(engine_output_floats(s->engine) * sizeof *s->output);
     return s->output != NULL ? OK : fail(error, ERR_NOMEM, 0, "no memory for the result");
@@ -173,7 +176,7 @@ static void report(const struct bench *b, struct subject *s)
     double peak = median(s->peak, s->runs), fraction = median(s->fraction, s->runs);
     double gflop = engine_gflop(s->engine), arena = (double)engine_arena_bytes(s->engine);
     double weights = (double)engine_weight_bytes(s->engine);
-    const char *precision = engine_precision(s->engine), *unit = s == b->subjects ? "FL" : "";
+    const char *precision = engine_precision(s->engine), *unit = s->int8 ? "" : "FL";
     json_escape(span_from(b->package->name), &name);
     printf("{\"bench\":\"engine\",\"model\":%s,\"precision\":\"%s\",\"ms_per_image\":%.3f,"
            "\"ms_min\":%.3f,\"cpu_ms\":%.3f,\"cpu_ms_min\":%.3f,\"fraction_of_peak\":%.4f,"

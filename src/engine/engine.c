@@ -28,12 +28,16 @@ static enum err compile(struct engine *e, struct graph *g, const struct engine_o
     if (o->logits)
         graph_drop_softmax(g);
     e->output = g->values[g->output].t.shape;
-    e->int8 = o->int8 != NULL;
     g->watched = o->watched;
     g->threads = o->threads;
-    if (e->int8)
+    if (g->quantized && (o->int8 != NULL || o->watched))
+        return fail(error, ERR_UNSUPPORTED, 0,
+                    "it is quantized already (QuantizeLinear) and computes in integers as it is");
+    if (o->int8 != NULL)
         TRY(quantization_apply(o->int8, g, error));
-    return program_compile(g, &e->program, error);
+    TRY(program_compile(g, &e->program, error));
+    e->int8 = o->int8 != NULL || program_has_int8(e->program);
+    return OK;
 }
 
 enum err engine_load(const char *onnx_path, struct engine **out, struct error *error)

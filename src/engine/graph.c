@@ -94,7 +94,7 @@ const struct tensor *graph_constant(const struct graph *g, const struct node *n,
 struct node *graph_producer(struct graph *g, int v, int kind)
 {
     int i = g->values[v].producer;
-    if (i < 0 || g->nodes[i].dead || (int)g->nodes[i].op->kind != kind)
+    if (i < 0 || g->values[v].rounded || g->nodes[i].dead || (int)g->nodes[i].op->kind != kind)
         return NULL;
     return &g->nodes[i];
 }
@@ -160,6 +160,30 @@ static enum err find_ops(struct graph *g, struct error *error)
     return OK;
 }
 
+// What is known of a constant result's scales, n's inputs being constants.
+static struct grid grid_of(const struct graph *g, const struct node *n)
+{
+    struct grid grid = g->values[n->inputs[0]].grid;
+    const struct tensor *scale = graph_constant(g, n, 1);
+    switch (n->op->kind) {
+    case OP_DEQUANTIZE:
+        return (struct grid){scale->data, shape_count(&scale->shape), n->params.quantize.axis};
+    case OP_IDENTITY:
+        return grid;
+    case OP_RESHAPE:
+        return grid.count == 1 ? grid : (struct grid){0};
+    case OP_TRANSPOSE:
+        for (int i = 0; i < node_output(g, n)->shape.rank && grid.count > 1; i++)
+            if (n->params.permutation[i] == grid.axis) {
+                grid.axis = i;
+                break;
+            }
+        return grid;
+    default:
+        return (struct grid){0};
+    }
+}
+
 // Turns the node's output into a constant where its inputs are. The work is bounded by the pool's
 // limit: a hostile file may hold many nodes that each read a large constant.
 static enum err fold(struct graph *g, struct node *n, double flop, struct error *error)
@@ -189,6 +213,8 @@ static enum err fold(struct graph *g, struct node *n, double flop, struct error 
                          "no room for its constant result");
     n->op->plain(n, in, &t);
     out->t.data = t.data;
+    if (n->input_count > 0 && n->inputs[0] >= 0)
+        out->grid = grid_of(g, n);
     out->producer = -1;
     n->dead = true;
     return OK;

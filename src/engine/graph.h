@@ -14,7 +14,7 @@ enum stored { STORED_WIDE, STORED_INT8, STORED_UINT8 }; // bytes, where quantiza
 // Dense, row-major. data NULL: not known before a picture comes, or an optional input left out.
 struct tensor {
     enum dtype dtype;
-    enum stored stored; // of constants
+    enum stored stored; // of constants; and of floats that are the whole numbers of such bytes
     struct engine_shape shape;
     void *data;
 };
@@ -25,10 +25,19 @@ struct quant {
     int zero;    // 0..255: the byte that means 0
 };
 
+// A constant that is whole numbers times a scale, or times one for each place along an axis.
+struct grid {
+    const float *scales; // NULL: it is not
+    int64_t count;       // 1, or the axis' size
+    int axis;
+};
+
 struct value {
     const char *name;
     struct tensor t; // data set: a constant
+    struct grid grid;
     struct quant quant;
+    bool rounded; // the file rounds it as quant says: readers see what its bytes hold
     int producer; // node that makes it; -1: the graph's input, or a constant
     int readers;  // inputs of live nodes, and 1 for being the graph's output
     bool shaped;  // t.dtype and t.shape are known
@@ -185,6 +194,10 @@ union params {
         float alpha, beta;
         bool transpose_a, transpose_b;
     } gemm;
+    struct {
+        bool to_bool;
+        enum stored stored; // bytes: what does not fit wraps around
+    } cast;
     float epsilon;
     const struct attribute *constant;
 };
@@ -218,6 +231,7 @@ struct graph {
     int input, output; // values
     bool watched;      // program_watch will want to see every value
     int threads;       // that compute one step together, at compile time and in runs; 0: one
+    bool quantized;    // the file itself rounds tensors: passes_quantized.c
     size_t fold_work;  // elements read and written for constant folding
     double flop;       // of Conv, Gemm, MatMul; multiply and add are two
 };
@@ -240,7 +254,8 @@ static inline struct tensor *node_output(const struct graph *g, const struct nod
 }
 // A constant input of n as tensor, or NULL: left out, or not constant.
 const struct tensor *graph_constant(const struct graph *g, const struct node *n, int input);
-// The producer of value v if it is of this kind (enum op_kind) and alive; else NULL.
+// The producer of value v if it is of this kind (enum op_kind) and alive; else NULL. Also NULL
+// where v is rounded: what reads bytes cannot be merged with what makes them.
 struct node *graph_producer(struct graph *g, int v, int kind);
 
 // Where the graph ends with a Softmax, it ends before it from now on.

@@ -64,6 +64,18 @@ static enum err lower_plain(struct lowering *l, const struct node *n, struct err
     return OK;
 }
 
+// Value v has been made; where the file rounds it, it is bytes from now on.
+static enum err round_result(struct lowering *l, int v, struct error *error)
+{
+    struct operand x;
+    if (!l->graph->values[v].rounded || l->layouts[v].md.data_type != dnnl_f32)
+        return OK;
+    TRY(operand_bytes(l, v, 0, NULL, &x, error));
+    l->copies[v].place.where = NOWHERE; // that was it
+    value_is(l, v, &x, &x.md);
+    return OK;
+}
+
 static enum err lower_node(struct lowering *l, const struct node *n, struct error *error)
 {
     struct error why;
@@ -81,6 +93,7 @@ static enum err lower_node(struct lowering *l, const struct node *n, struct erro
         TRY(lower_plain(l, n, error));
     else if (!in_bytes && activation_apart(&n->activation))
         TRY(emit_activation(l, n, error));
+    TRY(round_result(l, n->outputs[0], error));
     if (l->program->step_count > MODEL_STEPS_MAX)
         return fail(error, ERR_LIMIT, 0, "the model needs over %d steps", MODEL_STEPS_MAX);
     return OK;
@@ -152,6 +165,7 @@ static enum err lower_all(struct lowering *l, struct error *error)
     l->channel_block = choose_channel_block(g);
     TRY(md_plain(&g->values[g->input].t.shape, &md, error));
     TRY(operand_new(l, g->input, 0, &md, &p->input, error));
+    TRY(round_result(l, g->input, error));
     if (g->watched)
         TRY(note_watch(l, g->input, error));
     for (int i = 0; i < g->node_count; i++) {
@@ -295,6 +309,15 @@ size_t program_weight_bytes(const struct program *p)
 size_t program_arena_bytes(const struct program *p)
 {
     return p->arena_bytes;
+}
+
+bool program_has_int8(const struct program *p)
+{
+    for (size_t i = 0; i < p->step_count; i++)
+        for (int k = 0; k < p->steps[i].operand_count; k++)
+            if (p->steps[i].operands[k].md.data_type == dnnl_s8)
+                return true;
+    return false;
 }
 
 size_t program_step_count(const struct program *p)

@@ -18,6 +18,7 @@ enum err program_compile(struct graph *g, struct program **out, struct error *er
 void program_free(struct program *p); // NULL allowed
 size_t program_weight_bytes(const struct program *p);
 size_t program_arena_bytes(const struct program *p);
+bool program_has_int8(const struct program *p); // some layer's weights are integers
 
 // arena: the caller's memory, NULL: one of its own.
 enum err program_context_new(const struct program *p, void *arena, struct program_context **out,

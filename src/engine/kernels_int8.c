@@ -68,10 +68,38 @@ struct integers {
     bool fold_zero;                     // in->zero is in the bias; else oneDNN's own zero point
 };
 
-// transposed: weights lie [inner][channels].
-static enum err round_weights(struct lowering *l, struct integers *x, const float *weights,
+// Channel c of the weights, first[i * step], as whole numbers; scale 0: chosen here. False: they
+// are none, or too large.
+static bool round_channel(struct integers *x, int64_t c, const float *first, int8_t *out,
+                          int64_t step, float scale)
+{
+    float max = 0, largest = (float)weight_max();
+    bool given = scale != 0;
+    for (int64_t i = 0; i < x->inner; i++)
+        max = fmaxf(max, fabsf(first[i * step]));
+    if (!(max < 1e30f) || (given && !(scale > 1e-30f && max / scale < largest + 1.5f)))
+        return false;
+    x->scales[c] = given ? scale : max > 1e-30f ? max / largest : 1;
+    x->sums[c] = 0;
+    for (int64_t i = 0; i < x->inner; i++) {
+        float exact = first[i * step] / x->scales[c];
+        long q = lrintf(exact);
+        if (q < -weight_max() - 1 || q > weight_max() || (given && fabsf(exact - (float)q) > 1e-3f))
+            return false;
+        out[i * step] = (int8_t)q;
+        x->sums[c] += (int32_t)q;
+    }
+    return true;
+}
+
+// The weights of n. transposed: they lie [inner][channels]. A file that is quantized itself has
+// whole numbers there and says their scales.
+static enum err round_weights(struct lowering *l, const struct node *n, struct integers *x,
                               bool transposed, struct error *error)
 {
+    const struct value *v = &l->graph->values[n->inputs[1]];
+    const float *weights = v->t.data;
+    const struct grid *grid = &v->grid;
     struct pool *pool = &l->graph->pool;
     size_t channels = (size_t)x->channels;
     x->weights = pool_alloc(pool, channels * (size_t)x->inner);
@@ -82,22 +110,15 @@ static enum err round_weights(struct lowering *l, struct integers *x, const floa
     if (x->weights == NULL || x->scales == NULL || x->sums == NULL || x->bias == NULL ||
         x->output_scales == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory to prepare the model");
+    if (l->graph->quantized &&
+        (grid->scales == NULL || (grid->count > 1 && grid->axis != transposed)))
+        return unsupported("its weights are no whole numbers in the file", error);
     int64_t step = transposed ? x->channels : 1;
-    float largest = (float)weight_max();
     for (int64_t c = 0; c < x->channels; c++) {
         int64_t first = transposed ? c : c * x->inner;
-        float max = 0;
-        for (int64_t i = 0; i < x->inner; i++)
-            max = fmaxf(max, fabsf(weights[first + i * step]));
-        if (!(max < 1e30f))
-            return unsupported("its weights are no numbers", error);
-        x->scales[c] = max > 1e-30f ? max / largest : 1;
-        x->sums[c] = 0;
-        for (int64_t i = 0; i < x->inner; i++) {
-            long q = lrintf(weights[first + i * step] / x->scales[c]);
-            x->weights[first + i * step] = (int8_t)q;
-            x->sums[c] += (int32_t)q;
-        }
+        float scale = !l->graph->quantized ? 0 : grid->scales[grid->count > 1 ? c : 0];
+        if (!round_channel(x, c, weights + first, x->weights + first, step, scale))
+            return unsupported("its weights do not fit into bytes", error);
     }
     return OK;
 }
@@ -202,6 +223,22 @@ static enum err result_of(struct lowering *l, const struct node *n, const struct
     return OK;
 }
 
+// The source, as bytes. Where *want has other axes than the value, such as rows for all axes but
+// the last, it is row-major.
+static enum err operand_rows(struct lowering *l, int v, const dnnl_memory_desc_t *want,
+                             struct operand *out, struct error *error)
+{
+    const struct engine_shape *s = &l->graph->values[v].t.shape;
+    dnnl_memory_desc_t plain;
+    if (want->ndims == s->rank)
+        return operand_bytes(l, v, DNNL_ARG_SRC, want, out, error);
+    TRY(md_plain(s, &plain, error));
+    plain.data_type = dnnl_u8;
+    TRY(operand_bytes(l, v, DNNL_ARG_SRC, &plain, out, error));
+    out->md = *want;
+    return OK;
+}
+
 // Emits src, weights, bias, dst; takes over pd.
 static enum err emit_weighted(struct lowering *l, const struct node *n, const struct integers *x,
                               dnnl_primitive_desc_t pd, const dnnl_memory_desc_t *weights,
@@ -210,8 +247,7 @@ static enum err emit_weighted(struct lowering *l, const struct node *n, const st
     struct operand all[4];
     struct engine_shape flat = {1, {x->channels}};
     dnnl_memory_desc_t bias;
-    enum err err =
-        operand_bytes(l, n->inputs[0], DNNL_ARG_SRC, query(pd, dnnl_query_src_md), &all[0], error);
+    enum err err = operand_rows(l, n->inputs[0], query(pd, dnnl_query_src_md), &all[0], error);
     if (err == OK)
         err = operand_weight(l, x->weights, weights, query(pd, dnnl_query_weights_md),
                              DNNL_ARG_WEIGHTS, &all[1], error);
@@ -240,7 +276,7 @@ static enum err conv_int8(struct lowering *l, const struct node *n, struct error
     x.fold_zero = true;
     for (int i = 0; i < n->params.window.rank && x.in->zero != 0; i++)
         x.fold_zero = x.fold_zero && d.before[i] <= 0 && d.after[i] <= 0;
-    TRY(round_weights(l, &x, floats_of(l, n, 1), false, error));
+    TRY(round_weights(l, n, &x, false, error));
     round_bias(&x, n, floats_of(l, n, 2));
     TRY(md_of(in, dnnl_u8, &src, error));
     TRY(md_of(&shape, dnnl_s8, &weights, error));
@@ -261,11 +297,15 @@ static enum err gemm_int8(struct lowering *l, const struct node *n, struct error
     const struct engine_shape *in = &node_input(l->graph, n, 0)->shape;
     const struct engine_shape *y = &node_output(l->graph, n)->shape;
     bool biased = n->input_count > 2 && n->inputs[2] >= 0;
-    if (b == NULL || in->rank != 2 || n->params.gemm.transpose_a || n->params.gemm.alpha != 1 ||
+    int64_t columns = y->dims[y->rank - 1], inner = in->dims[in->rank - 1];
+    if (b == NULL || n->params.gemm.transpose_a || n->params.gemm.alpha != 1 ||
         n->params.gemm.beta != 1 ||
-        (biased && (c == NULL || c->shape.rank != 1 || c->shape.dims[0] != y->dims[1])))
+        (biased && (c == NULL || c->shape.rank != 1 || c->shape.dims[0] != columns)) ||
+        (n->sum >= 0 && in->rank != 2))
         return unsupported("an unusual Gemm", error);
-    struct integers x = {.channels = y->dims[1], .inner = in->dims[1], .fold_zero = true};
+    struct integers x = {.channels = columns, .inner = inner, .fold_zero = true};
+    int64_t rows = shape_count(y) / columns; // all axes but the last
+    struct engine_shape x_rows = {2, {rows, inner}}, y_rows = {2, {rows, columns}};
     bool transposed = !n->params.gemm.transpose_b; // weights lie [inner][channels]
     dnnl_dims_t dims = {x.channels, x.inner};
     dnnl_dims_t strides = {transposed ? 1 : x.inner, transposed ? x.channels : 1};
@@ -274,19 +314,22 @@ static enum err gemm_int8(struct lowering *l, const struct node *n, struct error
     dnnl_inner_product_desc_t desc;
     dnnl_primitive_desc_t pd = NULL;
     TRY(choose(l, n, &x, error));
-    TRY(round_weights(l, &x, b->data, transposed, error));
+    TRY(round_weights(l, n, &x, transposed, error));
     round_bias(&x, n, floats_of(l, n, 2));
-    TRY(md_plain(in, &src, error));
+    TRY(md_plain(&x_rows, &src, error));
     src.data_type = dnnl_u8;
     DNNL_TRY(dnnl_memory_desc_init_by_strides(&from, 2, dims, dnnl_s8, strides));
     DNNL_TRY(dnnl_memory_desc_init_by_tag(&weights, 2, dims, dnnl_s8, dnnl_format_tag_any));
     TRY(md_plain(&flat, &bias, error));
-    TRY(md_plain(y, &dst, error));
+    TRY(md_plain(&y_rows, &dst, error));
     dst.data_type = x.out != NULL ? dnnl_u8 : dnnl_f32;
     DNNL_TRY(dnnl_inner_product_forward_desc_init(&desc, dnnl_forward_inference, &src, &weights,
                                                   &bias, &dst));
     TRY(describe_weighted(l, n, &x, &desc, &pd, error));
-    return emit_weighted(l, n, &x, pd, &from, error);
+    TRY(emit_weighted(l, n, &x, pd, &from, error));
+    TRY(md_plain(y, &l->layouts[n->outputs[0]].md, error));
+    l->layouts[n->outputs[0]].md.data_type = dst.data_type;
+    return OK;
 }
 
 // ---- what keeps bytes as they are -------------------------------------------------------------

@@ -35,8 +35,8 @@ static const struct op ops[] = {
      plain_constant_of_shape, NULL},
     {"Conv", OP_CONV, 1, ANY, 2, 3, WINDOW "group:i ", shape_conv, plain_conv, lower_conv},
     {"DepthToSpace", OP_OTHER, 1, ANY, 1, 1, "blocksize:i mode:s ", shape_depth, plain_depth, NULL},
-    {"DequantizeLinear", OP_OTHER, 10, ANY, 2, 3, "axis:i ", shape_dequantize, plain_dequantize,
-     NULL},
+    {"DequantizeLinear", OP_DEQUANTIZE, 10, ANY, 2, 3, "axis:i ", shape_dequantize,
+     plain_dequantize, NULL},
     {"Div", OP_BINARY, 7, ANY, 2, 2, "", shape_binary, plain_binary, lower_binary},
     {"Dropout", OP_IDENTITY, 7, ANY, 1, 3, "ratio:f seed:i ", shape_dropout, plain_copy, NULL},
     {"Elu", OP_UNARY, 6, ANY, 1, 1, "alpha:f ", shape_unary, plain_unary, lower_unary},
@@ -84,7 +84,7 @@ static const struct op ops[] = {
     {"Pad", OP_PAD, 2, 10, 1, 1, "mode:s pads:I value:f ", shape_pad, plain_pad, NULL},
     {"Pad", OP_PAD, 11, ANY, 2, 4, "mode:s ", shape_pad, plain_pad, NULL},
     {"Pow", OP_BINARY, 7, ANY, 2, 2, "", shape_binary, plain_pow, NULL},
-    {"QuantizeLinear", OP_OTHER, 10, ANY, 2, 3, "axis:i saturate:i ", shape_quantize,
+    {"QuantizeLinear", OP_QUANTIZE, 10, ANY, 2, 3, "axis:i saturate:i ", shape_quantize,
      plain_quantize, NULL},
     {"Range", OP_OTHER, 11, ANY, 3, 3, "", shape_range, plain_range, NULL},
     {"Reciprocal", OP_UNARY, 6, ANY, 1, 1, "", shape_unary, plain_unary, lower_unary},
@@ -160,6 +160,7 @@ static const struct op fused[] = {
     {"LayerNormalization", OP_OTHER, 1, ANY, 2, 3, "", shape_layer_norm, plain_layer_norm,
      lower_layer_norm},
     {"Pow", OP_UNARY, 1, ANY, 1, 1, "", shape_unary, plain_unary, lower_unary},
+    {"Quantize", OP_OTHER, 1, ANY, 1, 1, "", shape_identity, plain_copy, lower_reshape},
     {"Swish", OP_UNARY, 1, ANY, 1, 1, "", shape_unary, plain_unary, lower_unary},
 };
 

@@ -22,6 +22,8 @@ enum op_kind { // what passes.c looks for
     OP_TRANSPOSE,
     OP_RESHAPE,  // the same elements in the same order
     OP_IDENTITY, // the same tensor
+    OP_QUANTIZE,
+    OP_DEQUANTIZE,
 };
 
 // Reads attributes and constant inputs into n->params and sets type and shape of the first output.

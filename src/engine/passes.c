@@ -28,6 +28,8 @@ static void rename_to(struct walk *w, const struct node *n, int v)
     const char *name = now->name;
     now->name = gone->name;
     gone->name = name;
+    now->quant = gone->quant;
+    now->rounded = gone->rounded;
 }
 
 // Readers of n's result read value v from now on; n is gone.
@@ -77,6 +79,7 @@ static bool drop_identity(struct walk *w, struct node *n)
         for (int i = 0; i < y->shape.rank; i++)
             nothing = nothing && n->params.permutation[i] == i;
     }
+    nothing = nothing && !w->g->values[n->outputs[0]].rounded;
     if (nothing)
         replace_by(w, n, n->inputs[0]);
     return nothing;
@@ -167,8 +170,10 @@ static float *own_constant(struct walk *w, struct node *n, int k)
     struct graph *g = w->g;
     struct value *old = &g->values[n->inputs[k]], *copy;
     int v;
-    if (old->readers == 1)
+    if (old->readers == 1) {
+        old->grid = (struct grid){0};
         return old->t.data;
+    }
     copy = graph_constant_add(g, old->name, &old->t.shape, &v);
     if (copy == NULL)
         return NULL;
@@ -204,12 +209,15 @@ static bool scale_into(struct walk *w, struct node *p, const double *scale, cons
     const struct engine_shape *s = &node_input(w->g, p, 1)->shape;
     bool rows = p->op->kind == OP_CONV || p->params.gemm.transpose_b; // weights [channel][…]
     int64_t count = shape_count(s), inner = count / channels;
-    float *bias = own_bias(w, p, channels), *weights = own_constant(w, p, 1);
-    if (bias == NULL || weights == NULL) {
+    bool scales = false; // whole numbers that are only shifted stay whole numbers
+    for (int64_t c = 0; c < channels; c++)
+        scales = scales || scale[c] != 1;
+    float *bias = own_bias(w, p, channels), *weights = scales ? own_constant(w, p, 1) : NULL;
+    if (bias == NULL || (weights == NULL && scales)) {
         w->err = w->g->pool.over_limit ? ERR_LIMIT : ERR_NOMEM;
         return false;
     }
-    for (int64_t row = 0; row < (rows ? channels : inner); row++)
+    for (int64_t row = 0; scales && row < (rows ? channels : inner); row++)
         for (int64_t i = 0; i < (rows ? inner : channels); i++, weights++)
             *weights = (float)((double)*weights * scale[rows ? row : i]);
     for (int64_t c = 0; c < channels; c++)
@@ -384,6 +392,7 @@ static void visit(struct walk *w, struct node *n)
 enum err passes_run(struct graph *g, struct error *error)
 {
     struct walk w = {.g = g};
+    TRY(passes_take_quantization(g, error));
     passes_fuse(g);
     w.same_as = pool_alloc(&g->pool, (size_t)g->value_cap * sizeof *w.same_as);
     if (w.same_as == NULL)
@@ -397,5 +406,7 @@ enum err passes_run(struct graph *g, struct error *error)
         return fail(error, w.err, 0, "no memory to simplify the model");
     g->output = same_as(&w, g->output);
     graph_count_readers(g);
+    if (g->quantized)
+        passes_mark_int8(g);
     return OK;
 }

@@ -18,3 +18,11 @@
 // ERR_NOMEM, ERR_LIMIT.
 enum err passes_run(struct graph *g, struct error *error) MUST_CHECK;
 void passes_fuse(struct graph *g);
+
+// Models that quantizers made (passes_quantized.c): QuantizeLinear and the DequantizeLinear that
+// read its result become a property of the tensor between them, which is then `rounded`. Before all
+// else. ERR_NOMEM, ERR_LIMIT.
+enum err passes_take_quantization(struct graph *g, struct error *error) MUST_CHECK;
+// Behind all else: tensors that hold a rounded one's numbers are marked like it, nodes may compute
+// in integers.
+void passes_mark_int8(struct graph *g);

@@ -152,19 +152,32 @@ static int64_t float_to_int(float x)
     return x >= 0x1p63f ? INT64_MAX : x <= -0x1p63f ? INT64_MIN : (int64_t)x;
 }
 
+static int64_t cast_int(const struct node *n, int64_t x)
+{
+    if (n->params.cast.to_bool)
+        return x != 0;
+    return n->params.cast.stored == STORED_UINT8  ? (uint8_t)x
+           : n->params.cast.stored == STORED_INT8 ? (int8_t)x
+                                                  : x;
+}
+
 void plain_cast(const struct node *n, const struct tensor *in, const struct tensor *out)
 {
     int64_t count = shape_count(&out->shape);
-    if (in->dtype == out->dtype) {
+    if (out->dtype == DTYPE_F32 && in->dtype == DTYPE_F32) {
         plain_copy(n, in, out);
         return;
     }
     for (int64_t i = 0; i < count; i++) {
-        float x = out->dtype == DTYPE_I64 ? ((const float *)in->data)[i] : 0;
-        if (out->dtype == DTYPE_F32)
+        if (out->dtype == DTYPE_F32) {
             ((float *)out->data)[i] = (float)((const int64_t *)in->data)[i];
-        else
-            ((int64_t *)out->data)[i] = n->params.axis.begin != 0 ? x != 0 : float_to_int(x);
+        } else if (in->dtype == DTYPE_I64) {
+            ((int64_t *)out->data)[i] = cast_int(n, ((const int64_t *)in->data)[i]);
+        } else {
+            float x = ((const float *)in->data)[i];
+            ((int64_t *)out->data)[i] =
+                n->params.cast.to_bool ? x != 0 : cast_int(n, float_to_int(x));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 #include "engine/shapes.h"
 
 #include "base/limits.h"
+#include "engine/ops.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,7 +10,9 @@ enum err shapes_same(struct graph *g, struct node *n, enum dtype dtype)
 {
     const struct tensor *x = node_input(g, n, 0);
     *node_output(g, n) = (struct tensor){
-        .dtype = dtype, .stored = x->dtype == dtype ? x->stored : STORED_WIDE, .shape = x->shape};
+        .dtype = dtype,
+        .stored = dtype == DTYPE_I64 && x->dtype == dtype ? x->stored : STORED_WIDE,
+        .shape = x->shape};
     return OK;
 }
 
@@ -169,18 +172,29 @@ enum err shape_cast(struct graph *g, struct node *n, struct error *error)
 {
     // TensorProto.DataType: 1 float, 10 float16, 11 double, 16 bfloat16; 2 to 7, 12, 13 integers
     int64_t to = attr_int(n, "to", 0);
+    n->params.cast.to_bool = to == 9;
+    n->params.cast.stored = to == 2 ? STORED_UINT8 : to == 3 ? STORED_INT8 : STORED_WIDE;
+    if (n->params.cast.stored != STORED_WIDE && node_input(g, n, 0)->dtype == DTYPE_F32 &&
+        node_input(g, n, 0)->stored == n->params.cast.stored) {
+        n->op = op_find("Identity", g->opset); // PyTorch writes it behind each QuantizeLinear
+        return shape_identity(g, n, error);
+    }
     if (to == 1 || to == 11)
         return shapes_same(g, n, DTYPE_F32);
-    n->params.axis.begin = to == 9; // bool
-    if (to == 6 || to == 7 || to == 9)
-        return shapes_same(g, n, DTYPE_I64);
+    if (to == 2 || to == 3 || to == 6 || to == 7 || to == 9) {
+        TRY(shapes_same(g, n, DTYPE_I64));
+        node_output(g, n)->stored = n->params.cast.stored;
+        return OK;
+    }
     return node_fail(n, ERR_UNSUPPORTED, error, "casts to data type %lld", (long long)to);
 }
 
 enum err shape_identity(struct graph *g, struct node *n, struct error *error)
 {
+    const struct tensor *x = node_input(g, n, 0);
     (void)error;
-    return shapes_same(g, n, node_input(g, n, 0)->dtype);
+    *node_output(g, n) = (struct tensor){.dtype = x->dtype, .stored = x->stored, .shape = x->shape};
+    return OK;
 }
 
 enum err shape_dropout(struct graph *g, struct node *n, struct error *error)

@@ -245,7 +245,9 @@ enum err shape_quantize(struct graph *g, struct node *n, struct error *error)
 {
     TRY(shapes_need_floats(g, n, error));
     TRY(read_quantization(g, n, error));
-    return shapes_same(g, n, DTYPE_F32);
+    TRY(shapes_same(g, n, DTYPE_F32));
+    node_output(g, n)->stored = n->params.quantize.low < 0 ? STORED_INT8 : STORED_UINT8;
+    return OK;
 }
 
 enum err shape_dequantize(struct graph *g, struct node *n, struct error *error)
