@@ -104,11 +104,13 @@ $(B)/%.S.o: src/%.S
 	$(Q)$(CC) $(OPT_$(V)) -Iweb -c -o $@ $<
 $(B)/gateway/page_assets.S.o: $(wildcard web/*)
 
+# a test is compiled and linked at once
+UNIT_DEPS = -MMD -MP -MF $@.d -MT $@
 $(B)/unit/%: tests/unit/%.c $(LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -isystem $(GEN) -Itests/unit $(LDFLAGS) -o $@ $< $(LINK) \
-	    $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(PKG_CFLAGS) -isystem $(GEN) -Itests/unit $(LDFLAGS) $(UNIT_DEPS) \
+	    -o $@ $< $(LINK) $(shell pkg-config --libs check) $(LDLIBS)
 
 # With V=fuzz each target is a libFuzzer program; with any other V it replays files given by name.
 $(B)/fuzz/%: fuzz/%.c fuzz/replay.c $(LIBS)

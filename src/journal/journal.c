@@ -112,9 +112,10 @@ static uint64_t free_bytes(const struct journal *j)
     return current_free(j) + j->spare_count * capacity(j);
 }
 
+// So many that beside what is kept the largest record fits, even if the current segment is too full.
 static uint32_t spares_wanted(const struct journal *j)
 {
-    uint64_t want = 1 + (j->reserve_bytes + slack(j)) / capacity(j);
+    uint64_t want = 1 + (j->reserve_bytes + slack(j) + j->largest_bytes) / capacity(j);
     return want < SEGMENTS_MAX ? (uint32_t)want : SEGMENTS_MAX;
 }
 
@@ -283,6 +284,8 @@ enum err journal_append(struct journal *j, enum journal_class class, uint8_t typ
         payload += parts[i].len;
     uint32_t bytes = record_bytes(payload);
     CHECK(type != RECORD_END && bytes <= capacity(j));
+    if (bytes > j->largest_bytes)
+        j->largest_bytes = bytes;
     if (j->spare_count < spares_wanted(j))
         maintain(j);
     TRY(room_for(j, class, bytes, error));
@@ -553,8 +556,8 @@ enum err journal_open(const struct journal_config *config, struct journal **out,
     if (snprintf(j->dir, sizeof j->dir, "%s", config->dir) >= (int)sizeof j->dir - 16)
         err = fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
     if (err == OK)
-        err = config->inspection != NULL ? journal_inspect(j, error) : journal_recover(j, error);
-    if (err == OK && config->inspection == NULL) {
+        err = journal_recover(j, error);
+    if (err == OK) {
         maintain(j); // the first spare, before anything is asked for
         err = journal_committer_start(j, error);
     }
@@ -631,15 +634,4 @@ void journal_stats(const struct journal *j, struct journal_stats *out)
         .full = j->full,
         .cut_bytes = j->cut_bytes,
     };
-}
-
-void journal_segment_live(const struct journal *j, uint32_t id, uint64_t *records, int64_t *bytes)
-{
-    *records = 0;
-    *bytes = 0;
-    for (uint16_t slot = 0; slot < j->slot_count; slot++)
-        if (j->segments[slot].exists && j->segments[slot].id == id) {
-            *records = j->segments[slot].live;
-            *bytes = j->segments[slot].live_bytes;
-        }
 }

@@ -287,6 +287,7 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
     message_pin(qs, m, 1);
     enter(qs, q, slot);
     message_place(qs, slot, PENDING);
+    queues_reserve(qs);
     qs->stats.sent++;
     q->stats.sent++;
     q->stats.sent_bytes += in->bytes;
@@ -305,7 +306,8 @@ enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
     dedup_expire(qs, now_ms);
     dedup_key(q->id, q->dedup_per_group, in->group, in->dedup, entry.key);
     const struct dedup *before = dedup_find(qs, entry.key);
-    if (before != NULL) { // accepted, and nothing happens
+    // after a restart an older one may stand behind a younger one in the list
+    if (before != NULL && before->expires_ms > now_ms) { // accepted, and nothing happens
         memcpy(out->message_id, before->message_id, MESSAGE_ID_BYTES);
         out->id = before->id;
         out->duplicate = true;
@@ -394,25 +396,6 @@ bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t 
            dead_letter(qs, q, slot, now_ms);
 }
 
-void message_describe(const struct queues *qs, int32_t slot, int64_t now_ms, struct received *out)
-{
-    const struct message *m = message_at(qs, slot);
-    *out = (struct received){
-        .receipt = {.queue = qs->queues[m->queue]->id,
-                    .message = m->id,
-                    .boot = qs->boot,
-                    .received_at_ms = now_ms,
-                    .slot = (uint32_t)slot,
-                    .count = m->receive_count},
-        .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
-        .first_received_ms = m->first_received_ms,
-        .entered_ms = m->entered_ms,
-        .receive_count = m->receive_count,
-        .moved = m->moved != 0,
-        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
-    };
-}
-
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out)
 {
@@ -426,7 +409,20 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
     // Without space for the record the message is handed out all the same: what a full disk needs
     // is deletes. If the process ends then, this receive is forgotten.
     (void)!message_append_state(qs, slot, NULL, &qs->error);
-    message_describe(qs, slot, now_ms, out);
+    *out = (struct received){
+        .receipt = {.queue = q->id,
+                    .message = m->id,
+                    .boot = qs->boot,
+                    .received_at_ms = now_ms,
+                    .slot = (uint32_t)slot,
+                    .count = m->receive_count},
+        .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
+        .first_received_ms = m->first_received_ms,
+        .entered_ms = m->entered_ms,
+        .receive_count = m->receive_count,
+        .moved = m->moved != 0,
+        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
+    };
     qs->stats.received++;
     q->stats.received++;
 }
@@ -549,6 +545,8 @@ static enum holding receipt_check(struct queues *qs, const struct queue *q, stru
     if (m == NULL || m->queue != q->slot)
         return GONE;
     *slot = (int32_t)r->slot;
+    if (r->received_at_ms < m->entered_ms) // of a time before it came (back) to this queue
+        return OUTDATED;
     if (m->received_now)
         return r->count == m->receive_count && r->boot == qs->boot ? HELD : OUTDATED;
     // not received since the start; a crash may have forgotten the latest receives

@@ -353,6 +353,15 @@ void dedup_expire(struct queues *qs, int64_t now_ms)
         dedup_remove(qs, qs->dedup_oldest);
 }
 
+uint64_t dedup_first_id(const struct queues *qs, uint16_t queue)
+{
+    uint64_t first = UINT64_MAX;
+    for (const struct dedup *d = qs->dedup_oldest; d != NULL; d = d->newer)
+        if (d->queue == queue && d->id < first)
+            first = d->id;
+    return first;
+}
+
 void dedup_forget(struct queues *qs, uint16_t queue)
 {
     for (struct dedup *d = qs->dedup_oldest, *next; d != NULL; d = next) {

@@ -31,7 +31,7 @@ struct group {             // of one queue; by index + 1 in message.group
 };
 
 struct dedup {                                    // an id that was sent in the last five minutes
-    struct dedup *next_in_bucket, *newer, *older; // the list is by time
+    struct dedup *next_in_bucket, *newer, *older; // the list is by time; see dedup_expire
     uint8_t key[DEDUP_KEY_BYTES];
     uint8_t message_id[MESSAGE_ID_BYTES];
     uint64_t id; // sequence of the message
@@ -73,7 +73,10 @@ void dedup_key(uint64_t queue, bool per_group, struct span group, struct span id
                uint8_t key[DEDUP_KEY_BYTES]);
 struct dedup *dedup_find(struct queues *qs, const uint8_t key[DEDUP_KEY_BYTES]);
 void dedup_add(struct queues *qs, const struct dedup *entry); // copied; pins its segment
+// Forgets from the oldest on up to one that is still needed. What compaction moved stands behind
+// younger ones after a restart, and goes with them.
 void dedup_expire(struct queues *qs, int64_t now_ms);
+uint64_t dedup_first_id(const struct queues *qs, uint16_t queue); // smallest; UINT64_MAX: none
 void dedup_forget(struct queues *qs, uint16_t queue); // purge
 void dedup_move(struct queues *qs, struct dedup *d, uint16_t segment);
 void dedups_release(struct queues *qs);

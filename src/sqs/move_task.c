@@ -8,9 +8,8 @@
 #include <string.h>
 
 enum {
-    AT_ONCE = 1000,     // messages moved before others get their turn
-    PACE_MS = 100,      // with a rate: so often
-    RECORD_EVERY = 1000 // messages moved between two records of progress
+    AT_ONCE = 1000, // messages moved before others get their turn, and a record says how far it is
+    PACE_MS = 100,  // with a rate: so often
 };
 
 static enum err task_append(struct queues *qs, struct move_task *t, uint64_t *sequence,
@@ -216,12 +215,12 @@ static void task_step(struct queues *qs, struct move_task *t, uint64_t budget, i
             *ended = false;
             return;
         }
-        if (++t->moved % RECORD_EVERY == 0)
-            (void)!task_append(qs, t, NULL, &error);
+        t->moved++;
     }
-    if (budget == 0 && t->moved < t->to_move)
+    if (budget == 0 && t->moved < t->to_move) {
         *ended = false;
-    else if (task_end(qs, t, status, NULL, &error) != OK) {
+        (void)!task_append(qs, t, NULL, &error); // without space a restart moves some more
+    } else if (task_end(qs, t, status, NULL, &error) != OK) {
         t->next_ms = now_ms + 1000;
         *ended = false;
     }

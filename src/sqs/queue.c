@@ -47,27 +47,53 @@ static void time_anchor(struct queues *qs)
                     c->monotonic_ms >= last->monotonic_ms;
         int64_t away_ms = same ? c->monotonic_ms - last->monotonic_ms : c->wall_ms - last->wall_ms;
         now_ms = last->store_ms + (away_ms > 0 ? away_ms : 0);
+        if (now_ms < qs->latest_ms) // the wall clock was set back while we ran
+            now_ms = qs->latest_ms;
     }
     qs->time_offset_ms = now_ms - c->monotonic_ms;
 }
 
-static enum err boot_append(struct queues *qs, struct error *error)
+static enum err time_append(struct queues *qs, enum journal_class class,
+                            const struct stored_boot *boot, uint64_t *sequence, struct error *error)
 {
     struct journal_record record;
+    struct span part = {(const char *)boot, sizeof *boot};
+    TRY(journal_append(qs->journal, class, STORED_BOOT, &part, 1, &record, error));
+    if (qs->booted)
+        journal_count(qs->journal, qs->boot_record.segment, -1, -(int64_t)qs->boot_record.bytes);
+    qs->boot_record = record.place;
+    qs->last_boot = *boot;
+    qs->booted = true;
+    journal_count(qs->journal, record.place.segment, 1, record.place.bytes);
+    *sequence = record.sequence;
+    return OK;
+}
+
+static enum err boot_append(struct queues *qs, struct error *error)
+{
     struct stored_boot boot = {.store_ms = queues_time(qs, qs->config.monotonic_ms),
                                .wall_ms = qs->config.wall_ms,
                                .monotonic_ms = qs->config.monotonic_ms};
     memcpy(boot.boot_id, qs->config.boot_id, BOOT_ID_BYTES);
-    struct span part = {(const char *)&boot, sizeof boot};
-    TRY(journal_append(qs->journal, JOURNAL_DELETE, STORED_BOOT, &part, 1, &record, error));
-    if (qs->booted)
-        journal_count(qs->journal, qs->boot_record.segment, -1, -(int64_t)qs->boot_record.bytes);
-    qs->boot_record = record.place;
-    qs->boot = record.sequence;
-    qs->last_boot = boot;
-    qs->booted = true;
-    journal_count(qs->journal, record.place.segment, 1, record.place.bytes);
-    return OK;
+    qs->wall_ms = boot.wall_ms;
+    return time_append(qs, JOURNAL_DELETE, &boot, &qs->boot, error);
+}
+
+void queues_wall(struct queues *qs, int64_t wall_ms)
+{
+    qs->wall_ms = wall_ms;
+}
+
+void queues_note_time(struct queues *qs, int64_t now_ms)
+{
+    uint64_t sequence;
+    struct stored_boot boot = qs->last_boot;
+    if (now_ms < boot.store_ms + TIME_RECORD_MS)
+        return;
+    boot.store_ms = now_ms;
+    boot.wall_ms = qs->wall_ms;
+    boot.monotonic_ms = now_ms - qs->time_offset_ms;
+    (void)!time_append(qs, JOURNAL_STATE, &boot, &sequence, &qs->error); // or with space again
 }
 
 enum err queues_open(const struct queues_config *config, struct queues **out, struct error *error)
@@ -84,15 +110,14 @@ enum err queues_open(const struct queues_config *config, struct queues **out, st
                                 .ctx = qs,
                                 .replay = queues_replay,
                                 .on_durable = on_durable,
-                                .on_failed = on_failed,
-                                .inspection = config->inspection};
+                                .on_failed = on_failed};
     memcpy(jc.store, config->store_id, STORE_ID_BYTES);
     enum err err = journal_open(&jc, &qs->journal, error);
     if (err == OK) {
         time_anchor(qs);
         err = queues_settle(qs, queues_time(qs, config->monotonic_ms), error);
     }
-    if (err == OK && config->inspection == NULL)
+    if (err == OK)
         err = boot_append(qs, error);
     if (err != OK) {
         queues_close(qs);
@@ -133,9 +158,16 @@ uint64_t queues_durable(const struct queues *qs)
     return journal_durable(qs->journal);
 }
 
+void queues_reserve(struct queues *qs)
+{
+    journal_reserve(qs->journal, qs->messages * DELETE_RESERVE_BYTES +
+                                     qs->queue_count * (uint64_t)QUEUE_RESERVE_BYTES +
+                                     FIXED_RESERVE_BYTES);
+}
+
 void queues_commit(struct queues *qs)
 {
-    journal_reserve(qs->journal, qs->messages * DELETE_RESERVE_BYTES);
+    queues_reserve(qs);
     journal_flush(qs->journal);
 }
 
@@ -355,15 +387,17 @@ enum err queue_append(struct queues *qs, struct queue *q, enum journal_class cla
                                           (q->dedup_per_group ? STORED_DEDUP_GROUP : 0u) |
                                           (q->purged_ms != 0 ? STORED_QUEUE_PURGED : 0u),
                                  .name_bytes = (uint16_t)strlen(q->name),
-                                 .tag_count = (uint16_t)q->tag_count};
-    for (const struct attribute_spec *spec = attribute_specs; spec->name != NULL; spec++) {
+                                 .tag_count = q->gone ? 0 : (uint16_t)q->tag_count};
+    // of a deleted one only the name is needed: its record must fit QUEUE_RESERVE_BYTES
+    for (const struct attribute_spec *spec = attribute_specs; spec->name != NULL && !q->gone;
+         spec++) {
         buf_clear(&text);
         if (!attribute_get(&q->attributes, spec, &text))
             continue;
         add_pair(&pairs, span_from(spec->name), buf_view(&text));
         fixed.attribute_count++;
     }
-    for (size_t i = 0; i < q->tag_count; i++)
+    for (size_t i = 0; i < fixed.tag_count; i++)
         add_pair(&pairs, span_from(q->tags[i].key), span_from(q->tags[i].value));
     if (q->purged_ms != 0)
         buf_add(&pairs, &q->purged_ms, sizeof q->purged_ms);

@@ -21,6 +21,7 @@ enum {
     MESSAGE_ID_BYTES = 16,
     BOOT_ID_BYTES = 16,
     QUEUE_TAGS_MAX = 50,
+    TIME_RECORD_MS = 60000,
     TAG_KEY_MAX = 128, // characters
     TAG_VALUE_MAX = 256,
 };
@@ -37,15 +38,15 @@ struct queues_config {
     void *ctx;
     void (*on_durable)(void *ctx, uint64_t sequence);        // after the queues have taken note
     void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
-    // NULL; else the store is only looked at, damage or not (journal/inspection.h): the queues can be
-    // read, nothing can be changed. A queue whose own record is lost is called lost-NUMBER.
-    struct journal_inspection *inspection;
 };
 
 enum err queues_open(const struct queues_config *config, struct queues **out,
                      struct error *error) MUST_CHECK;
 void queues_close(struct queues *qs); // NULL allowed; what was not committed is dropped
 
+// The wall clock as it is now: with store time it is noted at least every TIME_RECORD_MS, so that
+// after a restart of the machine the wall clock says how long it was off, wherever it had been set to.
+void queues_wall(struct queues *qs, int64_t wall_ms);
 int64_t queues_time(const struct queues *qs, int64_t monotonic_ms);
 struct journal *queues_journal(struct queues *qs);
 uint64_t queues_durable(const struct queues *qs);

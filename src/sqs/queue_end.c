@@ -134,11 +134,23 @@ static enum err purge_messages(struct queues *qs, struct queue *q, uint64_t *wai
     if (q->age.head == NONE && qs->dedup_oldest == NULL)
         return OK;
     TRY(delete_moved(qs, q, &oldest, error));
+    *wait_for = journal_next_sequence(qs->journal) - 1;
+    bool empty = q->age.head == NONE; // then this is about deduplication ids alone
+    if (empty && !q->attributes.fifo)
+        return OK;
+    // ids of messages that are long gone are forgotten too
+    uint64_t first_id = dedup_first_id(qs, q->slot);
+    if (oldest > first_id)
+        oldest = first_id;
     if (oldest > journal_next_sequence(qs->journal))
         oldest = journal_next_sequence(qs->journal); // nothing is there
     struct stored_purge purge = {.queue = q->id, .oldest = oldest};
     struct span part = {(const char *)&purge, sizeof purge};
-    TRY(journal_append(qs->journal, JOURNAL_DELETE, STORED_PURGE, &part, 1, &record, error));
+    // the reserve is for messages that are there; without space the ids stay for their five minutes
+    enum err err = journal_append(qs->journal, empty ? JOURNAL_STATE : JOURNAL_DELETE, STORED_PURGE,
+                                  &part, 1, &record, error);
+    if (err != OK)
+        return empty && err != ERR_IO ? OK : err;
     journal_tombstone(qs->journal, record.place.segment, oldest, false);
     queue_drop_messages(qs, q);
     dedup_forget(qs, q->slot);

@@ -11,6 +11,8 @@ enum {
     INDEX_MESSAGES_MAX = 1 << 28, // slots; 21 GB of index
     QUEUE_BUCKETS = 4096,
     DELETE_RESERVE_BYTES = 40, // a STORED_DELETE record
+    QUEUE_RESERVE_BYTES = 152, // the STORED_QUEUE record of a queue's end
+    FIXED_RESERVE_BYTES = 2048, // for some starts of the process, and for ends of segments too short
     TICK_MAX = 10000,          // messages moved by one queues_tick
     COMPACT_SLICE_BYTES = 256 << 10,
     DEADLINE_QUEUE = 1 << 30, // deadline ids from here on are queues
@@ -111,10 +113,12 @@ struct queues {
     struct queues_config config;
     struct journal *journal;
     int64_t time_offset_ms; // store time - monotonic
+    int64_t wall_ms;        // as it was told last
     uint64_t boot;          // sequence of this process's STORED_BOOT
     struct journal_place boot_record;
-    struct stored_boot last_boot; // while opening
+    struct stored_boot last_boot; // the latest record of the time
     bool booted;                  // last_boot was seen
+    int64_t latest_ms; // while opening: no record tells of something later; store time is not before
 
     struct index_chunk **chunks;
     uint32_t chunk_count, chunk_hint;
@@ -171,6 +175,8 @@ uint64_t index_bytes(const struct queues *qs);
 void index_release(struct queues *qs);
 
 // --- queue.c ---
+void queues_note_time(struct queues *qs, int64_t now_ms); // when it is time to
+void queues_reserve(struct queues *qs); // space for the end of all there is
 struct queue *queue_by_id(struct queues *qs, uint64_t id);
 struct queue *queue_add(struct queues *qs, uint64_t id); // not yet known by name
 void queue_name_set(struct queues *qs, struct queue *q, struct span name);
@@ -194,8 +200,6 @@ void message_durable(struct queues *qs, int32_t slot); // a pending one takes it
 // Before a receive: true if the message is out of the queue now, expired or moved to the
 // dead-letter queue.
 bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms);
-// As it is, for whoever received it at now_ms.
-void message_describe(const struct queues *qs, int32_t slot, int64_t now_ms, struct received *out);
 // Hands it out; the caller places it (message_place) when it has done with the list.
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out);

@@ -97,6 +97,7 @@ static bool on_turn_end(void *ctx)
     if (role->failed)
         return false;
     role->replied = false;
+    queues_wall(role->queues, clock_wall_ms());
     bool more = queues_tick(role->queues, queues_time(role->queues, loop_now_ms(role->loop)));
     queues_wake(role->queues);
     more = queues_compact(role->queues) || more;

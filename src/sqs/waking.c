@@ -27,6 +27,7 @@ static int expire(struct queues *qs, struct queue *q, int64_t now_ms, int budget
 bool queues_tick(struct queues *qs, int64_t now_ms)
 {
     int budget = TICK_MAX;
+    queues_note_time(qs, now_ms);
     dedup_expire(qs, now_ms);
     queues_forget(qs, now_ms);
     while (qs->heap_len > 0 && qs->heap[0].at_ms <= now_ms) {
