@@ -35,9 +35,11 @@ struct fake_file {
 
 enum fake_fault {
     FAKE_NONE,
-    FAKE_FAIL, // the n-th call fails once, without effect
-    FAKE_TEAR, // the n-th call, if a write, is done to its half; then everything stops
-    FAKE_STOP, // from the n-th call on nothing works: the process was killed
+    FAKE_FAIL,  // the n-th call fails once, without effect
+    FAKE_REST,  // from the n-th call on each fails, or finds no space, but reads do not
+    FAKE_SHORT, // the n-th call, if a write or a read, does half of what was asked, and says so
+    FAKE_TEAR,  // the n-th call, if a write, is done to its half; then everything stops
+    FAKE_STOP,  // from the n-th call on nothing works: the process was killed
 };
 
 struct fake_disk {
@@ -63,22 +65,31 @@ static uint64_t fake_random(uint64_t *seed)
     return z ^ (z >> 31);
 }
 
-// Counts a call. 0: go on; -1: fails with errno; 1: tear.
-static int fake_call(struct fake_disk *d)
+// Counts a call. 0: go on; -1: fails with errno; 1: half of it.
+static int fake_call(struct fake_disk *d, bool read)
 {
     d->calls++;
     if (d->stopped) {
         errno = EIO;
         return -1;
     }
-    if (d->fault == FAKE_NONE || d->calls != d->fault_at)
+    bool rest = d->fault == FAKE_REST && d->calls > d->fault_at && !read;
+    if (d->fault == FAKE_NONE || (d->calls != d->fault_at && !rest))
         return 0;
-    if (d->fault == FAKE_TEAR)
+    errno = EIO;
+    if (d->fault == FAKE_TEAR || d->fault == FAKE_SHORT)
         return 1;
     if (d->fault == FAKE_STOP)
         d->stopped = true;
     errno = d->fault_errno;
     return -1;
+}
+
+// The same for a call that cannot be done to its half.
+static int fake_simple(struct fake_disk *d, bool read)
+{
+    int fault = fake_call(d, read);
+    return fault > 0 ? (d->fault == FAKE_TEAR ? -1 : 0) : fault;
 }
 
 static struct fake_file *fake_find(struct fake_disk *d, const char *path)
@@ -95,7 +106,7 @@ static int fake_open(void *ctx, const char *path, int flags, mode_t mode)
 {
     struct fake_disk *d = ctx;
     (void)mode;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, false) != 0)
         return -1;
     struct fake_file *f = fake_find(d, path);
     if (f == NULL && (flags & O_CREAT) == 0) {
@@ -139,13 +150,16 @@ static struct fake_file *fake_fd(struct fake_disk *d, int fd)
 static ssize_t fake_pread(void *ctx, int fd, void *data, size_t len, off_t at)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    int fault = fake_call(d, true);
+    if (fault < 0 || (fault > 0 && d->fault == FAKE_TEAR))
         return -1;
     struct fake_file *f = fake_fd(d, fd);
     if ((size_t)at >= f->size)
         return 0;
     if (len > f->size - (size_t)at)
         len = f->size - (size_t)at;
+    if (fault > 0 && len > 1)
+        len /= 2;
     memcpy(data, f->data + at, len);
     return (ssize_t)len;
 }
@@ -162,13 +176,14 @@ static void fake_grow(struct fake_file *f, size_t size)
 static ssize_t fake_pwrite(void *ctx, int fd, const void *data, size_t len, off_t at)
 {
     struct fake_disk *d = ctx;
-    int fault = fake_call(d);
+    int fault = fake_call(d, false);
     if (fault < 0)
         return -1;
-    if (fault > 0) {
+    bool torn = fault > 0 && d->fault == FAKE_TEAR;
+    if (fault > 0 && (torn || len > 1))
         len /= 2;
+    if (torn)
         d->stopped = true;
-    }
     struct fake_file *f = fake_fd(d, fd);
     fake_grow(f, (size_t)at + len);
     memcpy(f->data + at, data, len);
@@ -179,7 +194,7 @@ static ssize_t fake_pwrite(void *ctx, int fd, const void *data, size_t len, off_
     struct fake_write *w = &f->writes[f->write_count++];
     *w = (struct fake_write){.at = (size_t)at, .len = len, .data = malloc(len + 1)};
     memcpy(w->data, data, len);
-    if (fault > 0) {
+    if (torn) {
         errno = EIO;
         return -1;
     }
@@ -200,7 +215,7 @@ static void fake_make_durable(struct fake_file *f)
 static int fake_fdatasync(void *ctx, int fd)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, false) != 0)
         return -1;
     d->syncs++;
     if (!d->lie_sync)
@@ -219,7 +234,7 @@ static size_t fake_used(const struct fake_disk *d)
 static int fake_fallocate(void *ctx, int fd, off_t len)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, false) != 0)
         return -1;
     struct fake_file *f = fake_fd(d, fd);
     if (d->space != 0 && fake_used(d) - f->size + (size_t)len > d->space) {
@@ -233,7 +248,7 @@ static int fake_fallocate(void *ctx, int fd, off_t len)
 static int fake_size(void *ctx, int fd, off_t *bytes)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, true) != 0)
         return -1;
     *bytes = (off_t)fake_fd(d, fd)->size;
     return 0;
@@ -242,7 +257,7 @@ static int fake_size(void *ctx, int fd, off_t *bytes)
 static int fake_next_data(void *ctx, int fd, off_t from, off_t *start, off_t *end)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, true) != 0)
         return -1;
     const struct fake_file *f = fake_fd(d, fd);
     size_t at = (size_t)from;
@@ -259,7 +274,7 @@ static int fake_next_data(void *ctx, int fd, off_t from, off_t *start, off_t *en
 static int fake_rename(void *ctx, const char *from, const char *to)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, false) != 0)
         return -1;
     struct fake_file *f = fake_find(d, from), *old = fake_find(d, to);
     if (f == NULL) {
@@ -275,7 +290,7 @@ static int fake_rename(void *ctx, const char *from, const char *to)
 static int fake_unlink(void *ctx, const char *path)
 {
     struct fake_disk *d = ctx;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, false) != 0)
         return -1;
     struct fake_file *f = fake_find(d, path);
     if (f == NULL) {
@@ -290,7 +305,7 @@ static int fake_sync_dir(void *ctx, const char *path)
 {
     struct fake_disk *d = ctx;
     (void)path;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, false) != 0)
         return -1;
     for (size_t i = 0; i < d->file_count && !d->lie_dir; i++) {
         struct fake_file *f = &d->files[i];
@@ -305,7 +320,7 @@ static int fake_list(void *ctx, const char *path, void (*fn)(void *fn_ctx, const
 {
     struct fake_disk *d = ctx;
     (void)path;
-    if (fake_call(d) != 0)
+    if (fake_simple(d, true) != 0)
         return -1;
     for (size_t i = 0; i < d->file_count; i++)
         if (d->files[i].there)
@@ -342,6 +357,28 @@ static void fake_disk_release(struct fake_disk *d)
         free(f->durable);
     }
     d->file_count = 0;
+}
+
+// What lies on the disk, whole: to look into a store without changing it. The copy is released by
+// its owner; descriptors mean the same there.
+static void fake_disk_copy(const struct fake_disk *from, struct fake_disk *to)
+{
+    *to = *from;
+    to->io.ctx = to;
+    for (size_t i = 0; i < from->file_count; i++) {
+        const struct fake_file *a = &from->files[i];
+        struct fake_file *b = &to->files[i];
+        b->data = malloc(a->size + 1);
+        b->durable = malloc(a->durable_size + 1);
+        memcpy(b->data, a->data != NULL ? a->data : "", a->size);
+        memcpy(b->durable, a->durable != NULL ? a->durable : "", a->durable_size);
+        b->writes = a->write_cap > 0 ? calloc(a->write_cap, sizeof b->writes[0]) : NULL;
+        for (size_t k = 0; k < a->write_count; k++) {
+            b->writes[k] = a->writes[k];
+            b->writes[k].data = malloc(a->writes[k].len + 1);
+            memcpy(b->writes[k].data, a->writes[k].data, a->writes[k].len);
+        }
+    }
 }
 
 // kill -9: the files stay as they are, and the machine works again.

@@ -12,9 +12,10 @@ struct rig {
     struct queues *queues;
     int64_t now_ms; // store time
     int64_t wall_ms, monotonic_ms;
+    uint8_t boot; // of the kernel
     uint32_t segment_bytes;
     int64_t cooldown_ms; // 0, unless the test is about it
-    uint64_t ids; // message ids are numbers here
+    uint64_t ids;        // message ids are numbers here
     struct error error;
 };
 
@@ -27,7 +28,7 @@ static inline enum err rig_open(struct rig *r)
                               .wall_ms = r->wall_ms,
                               .monotonic_ms = r->monotonic_ms};
     memset(c.store_id, 5, sizeof c.store_id);
-    memset(c.boot_id, 6, sizeof c.boot_id);
+    memset(c.boot_id, r->boot, sizeof c.boot_id);
     enum err err = queues_open(&c, &r->queues, &r->error);
     if (err == OK)
         r->now_ms = queues_time(r->queues, r->monotonic_ms);
@@ -42,6 +43,7 @@ static inline void rig_init(struct rig *r)
     fake_disk_init(&r->disk);
     r->wall_ms = 1700000000000;
     r->monotonic_ms = 5000000;
+    r->boot = 6;
     r->segment_bytes = 4096;
     r->ids = 1;
 }
@@ -70,6 +72,7 @@ static inline void rig_advance(struct rig *r, int64_t ms)
 // What the role does at the end of a turn.
 static inline void rig_turn(struct rig *r)
 {
+    queues_wall(r->queues, r->wall_ms);
     while (queues_tick(r->queues, r->now_ms)) {
     }
     queues_wake(r->queues);
@@ -105,14 +108,24 @@ static inline struct queue *rig_queue(struct rig *r, const char *name,
     return q;
 }
 
-static inline enum sqs_code rig_send(struct rig *r, struct queue *q, const char *body, int delay_s)
+// *number: the sequence number.
+static inline enum sqs_code rig_send_id(struct rig *r, struct queue *q, const char *body,
+                                        int delay_s, uint64_t *number)
 {
     struct fault f;
     uint64_t id = r->ids++;
     struct sent sent;
     struct message_in in = {.body = span_from(body), .delay_s = delay_s, .sender = SPAN("me")};
     memcpy(in.message_id, &id, sizeof id);
-    return queue_send(r->queues, q, r->now_ms, &in, &sent, &f);
+    enum sqs_code code = queue_send(r->queues, q, r->now_ms, &in, &sent, &f);
+    *number = sent.id;
+    return code;
+}
+
+static inline enum sqs_code rig_send(struct rig *r, struct queue *q, const char *body, int delay_s)
+{
+    uint64_t number;
+    return rig_send_id(r, q, body, delay_s, &number);
 }
 
 // FIFO; *id gets the number by which the message is known (message ids are numbers here).
@@ -131,7 +144,9 @@ static inline enum sqs_code rig_send_fifo(struct rig *r, struct queue *q, const 
 }
 
 struct rig_message {
-    char body[256];
+    char body[4096];
+    uint64_t id;
+    int64_t first_received_ms;
     char handle[RECEIPT_TEXT_BYTES + 1];
     uint32_t receive_count;
     const char *source;
@@ -156,6 +171,8 @@ static inline size_t rig_receive(struct rig *r, struct queue *q, size_t max, int
         memcpy(out[i].handle, handle.data, RECEIPT_TEXT_BYTES + 1);
         out[i].receive_count = got[i].receive_count;
         out[i].source = got[i].source_queue;
+        out[i].id = got[i].receipt.message;
+        out[i].first_received_ms = got[i].first_received_ms;
     }
     return count;
 }
