@@ -1,9 +1,7 @@
 """The sqs role through real clients: boto3 (Query protocol), raw signed JSON, awscli, and bad input."""
 import json
 import re
-import shutil
 import socket
-import subprocess
 import urllib.parse
 
 import botocore.exceptions
@@ -108,22 +106,6 @@ def test_queue_urls_follow_the_host_header(site, sqs):
     status, _, text = smelt.http("POST", sqs.url + "/", body, headers)
     assert status == 200
     assert ("<QueueUrl>http://localhost:%d/000000000000/jobs<" % sqs.port).encode() in text
-
-
-@pytest.mark.skipif(shutil.which("aws") is None, reason="awscli is not installed")
-def test_awscli(site, sqs):
-    def aws(*args):
-        done = subprocess.run(["aws", "sqs", "--endpoint-url", sqs.url, "--output", "json"]
-                              + list(args), env=site.aws_environment(), capture_output=True,
-                              text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.strip() else None
-
-    url = aws("create-queue", "--queue-name", "jobs")["QueueUrl"]
-    aws("send-message", "--queue-url", url, "--message-body", "hello")
-    message = aws("receive-message", "--queue-url", url, "--wait-time-seconds", "5")["Messages"][0]
-    assert message["Body"] == "hello"
-    aws("delete-message", "--queue-url", url, "--receipt-handle", message["ReceiptHandle"])
 
 
 def test_signatures_are_checked(site, sqs):
