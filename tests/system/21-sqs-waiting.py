@@ -157,3 +157,72 @@ def test_term_answers_waiting_receives_and_ends(site, queue):
     counts = site.client("sqs", again.url).get_queue_attributes(
         QueueUrl="jobs", AttributeNames=["ApproximateNumberOfMessagesDelayed"])
     assert counts["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
+
+
+def waiting(site, sqs, url, **arguments):
+    """A receive that waits in a thread: (thread, result)."""
+    name = url.rsplit("/", 1)[1]
+    client = site.client("sqs", sqs.url)
+    thread, result = in_thread(lambda: client.receive_message(QueueUrl=url, **arguments))
+    line = 'smelt_sqs_waiters{queue="%s"} 1' % name
+    smelt.wait_until(lambda: line in smelt.http("GET", sqs.url + "/metrics")[2].decode())
+    return thread, result
+
+
+def test_the_queues_own_wait_counts(site, queue):
+    sqs, client, url = queue
+    client.set_queue_attributes(QueueUrl=url, Attributes={"ReceiveMessageWaitTimeSeconds": "20"})
+    start = time.monotonic()
+    assert "Messages" not in client.receive_message(QueueUrl=url, WaitTimeSeconds=0)
+    assert time.monotonic() - start < 15  # the call's 0 is not "not given"
+    sqs.kill()
+    sqs = site.role("sqs", port=sqs.port)  # and it is there after a restart
+    thread, result = waiting(site, sqs, url)
+    client.send_message(QueueUrl=url, MessageBody="x")
+    thread.join(15)
+    assert result["value"]["Messages"][0]["Body"] == "x"
+
+
+def test_a_delete_wakes_who_waits_for_its_group(site, queue):
+    sqs, client, _ = queue
+    url = client.create_queue(QueueName="g.fifo", Attributes={
+        "FifoQueue": "true", "ContentBasedDeduplication": "true"})["QueueUrl"]
+    for body in ("first", "second"):
+        client.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="g")
+    (first,) = client.receive_message(QueueUrl=url)["Messages"]
+    thread, result = waiting(site, sqs, url, WaitTimeSeconds=20)
+    client.delete_message(QueueUrl=url, ReceiptHandle=first["ReceiptHandle"])
+    thread.join(15)
+    assert result["value"]["Messages"][0]["Body"] == "second"
+    assert result["took"] < 15
+
+
+def test_dead_letters_and_redrive_wake_too(site, queue):
+    sqs, client, dead = queue
+    arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    url = client.create_queue(QueueName="source", Attributes={
+        "VisibilityTimeout": "0", "RedrivePolicy": json.dumps({
+            "deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": 1})})["QueueUrl"]
+    client.send_message(QueueUrl=url, MessageBody="poison")
+    assert len(client.receive_message(QueueUrl=url)["Messages"]) == 1
+    thread, result = waiting(site, sqs, dead, WaitTimeSeconds=20, VisibilityTimeout=0)
+    assert "Messages" not in client.receive_message(QueueUrl=url)
+    thread.join(15)
+    assert result["value"]["Messages"][0]["Body"] == "poison"
+    thread, result = waiting(site, sqs, url, WaitTimeSeconds=20)
+    status, _, _ = site.sqs_json(sqs.url, "StartMessageMoveTask",
+                                 SourceArn=arn["Attributes"]["QueueArn"])
+    assert status == 200
+    thread.join(15)
+    assert result["value"]["Messages"][0]["Body"] == "poison"
+    assert result["took"] < 15
+
+
+def test_a_purge_leaves_who_waits(site, queue):
+    sqs, client, url = queue
+    client.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=900)
+    thread, result = waiting(site, sqs, url, WaitTimeSeconds=20)
+    client.purge_queue(QueueUrl=url)
+    client.send_message(QueueUrl=url, MessageBody="x")
+    thread.join(15)
+    assert result["value"]["Messages"][0]["Body"] == "x"
