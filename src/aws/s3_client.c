@@ -8,12 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRANSFER_TIMEOUT_MS = 120000 }; // of one attempt: 32 MiB at 300 kB/s
+enum {
+    TRANSFER_TIMEOUT_MS = 120000, // of one attempt: 32 MiB at 300 kB/s
+    LIST_BYTES_MAX = 8 << 20,     // a page: 1000 keys of 1024 bytes as %XX, and what stands around
+};
 
 struct s3_call {
     struct aws_call base; // first
     s3_object_fn *on_object;
     s3_done_fn *on_done;
+    s3_list_fn *on_list;
     void *ctx;
 };
 
@@ -152,6 +156,37 @@ struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_do
         call->base.body = buf_view(&call->base.body_owned);
         aws_call_header(&call->base, "Content-Type", "application/xml");
     }
+    aws_call_start(c, &call->base);
+    return call;
+}
+
+static void finish_list(struct aws_call *base, const struct aws_result *result,
+                        const struct http_response *response)
+{
+    struct s3_call *call = s3_call_of(base);
+    struct s3_listing listing = {0};
+    struct aws_result read = *result;
+    AUTO_ARENA struct arena arena = {0};
+    if (result->err == OK)
+        read.err = s3_listing_read(response->body, &arena, &listing, &read.error);
+    call->on_list(call->ctx, &read, &listing);
+}
+
+struct s3_call *s3_list(struct aws_client *c, const char *bucket, const char *prefix,
+                        const char *token, s3_list_fn *done, void *ctx)
+{
+    struct s3_call *call = call_new("GET", bucket, NULL, ctx);
+    struct buf *query = &call->base.query;
+    call->base.finish = finish_list;
+    call->base.response_limit_bytes = LIST_BYTES_MAX;
+    call->on_list = done;
+    if (token != NULL) {
+        buf_add_text(query, "continuation-token=");
+        url_encode(span_from(token), false, query);
+        buf_add_char(query, '&');
+    }
+    buf_add_text(query, "encoding-type=url&list-type=2&prefix=");
+    url_encode(span_from(prefix), false, query);
     aws_call_start(c, &call->base);
     return call;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "aws/aws_client.h"
+#include "aws/s3_listing.h"
 
 struct s3_call;
 
@@ -35,4 +36,9 @@ struct s3_call *s3_delete(struct aws_client *c, const char *bucket, const char *
                           s3_done_fn *done, void *ctx);
 struct s3_call *s3_create_bucket(struct aws_client *c, const char *bucket, s3_done_fn *done,
                                  void *ctx); // exists: OK
+// A page of at most 1000 keys that begin with prefix. token: next_token of the page before; NULL:
+// the first one. What done gets is valid during the callback.
+typedef void s3_list_fn(void *ctx, const struct aws_result *r, const struct s3_listing *listing);
+struct s3_call *s3_list(struct aws_client *c, const char *bucket, const char *prefix,
+                        const char *token, s3_list_fn *done, void *ctx);
 void s3_call_cancel(struct s3_call *call);

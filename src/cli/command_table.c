@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"predict", predict_main, "run a model on files, without queue and store"},
     {"model", model_main, "model packages: list, inspect, import, fetch"},
     {"bench", bench_main, "measure: engine, pipeline"},
+    {"audit", audit_main, "count every job of store and queue, and name any that has no home"},
     {"experiment", experiment_main, "threads against processes, measured on this machine"},
     {"queue", queue_main, "look into the queues of any SQS endpoint: list, stat, peek, redrive"},
     {"gateway", gateway_main, "one role: REST interface and page"},

@@ -18,6 +18,7 @@ int submit_main(int argc, char **argv);
 int result_main(int argc, char **argv);
 int predict_main(int argc, char **argv);
 int model_main(int argc, char **argv);
+int audit_main(int argc, char **argv);
 int experiment_main(int argc, char **argv);
 int experiment_case_main(int argc, char **argv); // internal: started by experiment
 int queue_main(int argc, char **argv);
