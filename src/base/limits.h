@@ -92,6 +92,7 @@ enum {
 
     // Gateway
     GATEWAY_WAIT_S_MAX = 30,
+    GATEWAY_EXPIRES_S_MAX = 14 * 86400,    // SQS keeps no message longer
     GATEWAY_SUBMIT_S_MAX = 20,             // store and queue together; then the client hears 503
     GATEWAY_LAST_LOOK_S_MAX = 5,           // for the store, when a wait has ended
     GATEWAY_DRAIN_S_MAX = 10,              // for submissions that run when TERM comes

@@ -1,6 +1,7 @@
 // smelt submit: pictures through a gateway, many at once.
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/gateway_client.h"
@@ -22,6 +23,7 @@ static const struct option table[] = {
     {"url", "URL", "http://127.0.0.1:8080", "the gateway"},
     {"model", "NAME", NULL, "the model that answers (default: the gateway's)"},
     {"wait", "S", NULL, "wait as long for the answers, and print them; 0 prints the ids at once"},
+    {"expires", "S", NULL, "what is not done S seconds after its submission is not done at all"},
     {"parallel", "N", "8", "pictures under way at the same time"},
     {"json", NULL, NULL, "one JSON line per picture"},
     {0},
@@ -35,6 +37,7 @@ struct submit {
     const char **names; // files and s3:// references
     size_t count, next, ended, failed;
     int64_t wait_ms, started_ms;
+    long expires_s;
     bool bar;
     struct gateway_job jobs[PARALLEL_MAX];
     const char *job_names[PARALLEL_MAX];
@@ -190,6 +193,7 @@ static void start_next(struct submit *s, size_t slot)
     *job = (struct gateway_job){.file = name,
                                 .model = options_get(&s->options, "model"),
                                 .wait_ms = s->wait_ms,
+                                .expires_s = s->expires_s,
                                 .done = on_job,
                                 .ctx = s};
     if (strncmp(name, "s3://", 5) == 0) {
@@ -236,6 +240,8 @@ static int submit_with_options(struct submit *s)
     struct error error;
     if ((options_get(&s->options, "wait") != NULL &&
          !options_int(&s->options, "wait", 0, 7 * 24 * 3600, &wait_s)) ||
+        (options_get(&s->options, "expires") != NULL &&
+         !options_int(&s->options, "expires", 1, GATEWAY_EXPIRES_S_MAX, &s->expires_s)) ||
         !options_int(&s->options, "parallel", 1, PARALLEL_MAX, &parallel))
         return 2;
     log_init("submit", LOG_ERROR);

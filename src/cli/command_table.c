@@ -9,6 +9,7 @@ static const struct command commands[] = {
     {"serve", serve_main, "start everything on this machine: queue, store, workers, page"},
     {"submit", submit_main, "send pictures through a gateway, and wait for the answers"},
     {"result", result_main, "show a job, and wait until it is done"},
+    {"cancel", cancel_main, "cancel jobs that are not done yet"},
     {"predict", predict_main, "run a model on files, without queue and store"},
     {"model", model_main, "model packages: list, inspect, import, fetch"},
     {"bench", bench_main, "measure: engine, pipeline"},

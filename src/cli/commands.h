@@ -16,6 +16,7 @@ int worker_main(int argc, char **argv);
 int zygote_main(int argc, char **argv); // internal: started by the worker
 int submit_main(int argc, char **argv);
 int result_main(int argc, char **argv);
+int cancel_main(int argc, char **argv);
 int predict_main(int argc, char **argv);
 int model_main(int argc, char **argv);
 int audit_main(int argc, char **argv);

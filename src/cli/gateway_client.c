@@ -171,6 +171,11 @@ static void ask(void *ctx)
     int wait_s = left_ms <= 0                          ? 0
                  : left_ms > GATEWAY_WAIT_S_MAX * 1000 ? GATEWAY_WAIT_S_MAX
                                                        : (int)((left_ms + 999) / 1000);
+    if (job->cancel) {
+        buf_printf(&url, "%s/v1/jobs/%s", job->client->url, job->known_id);
+        call(job, "DELETE", url.data, NULL);
+        return;
+    }
     if (job->known_id[0] != '\0') {
         buf_printf(&url, "%s/v1/jobs/%s?wait=%d", job->client->url, job->known_id, wait_s);
         buf_clear(&job->body);
@@ -178,6 +183,8 @@ static void ask(void *ctx)
         return;
     }
     buf_printf(&url, "%s/v1/jobs?wait=%d", job->client->url, wait_s);
+    if (job->expires_s > 0)
+        buf_printf(&url, "&expires=%ld", job->expires_s);
     if (job->model != NULL && job->file != NULL) {
         buf_add_text(&url, "&model=");
         url_encode(span_from(job->model), false, &url);

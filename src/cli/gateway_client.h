@@ -31,8 +31,10 @@ struct gateway_job { // caller's storage; zero-initialised but for what is to be
     const char *file;            // a picture on this machine
     const char *bucket, *object; // a picture in the store
     const char *id;              // a job that was submitted before
+    bool cancel;                 // it: done comes with its state, or why it cannot be
 
     const char *model;    // NULL: the gateway's default
+    long expires_s;       // a job that is not done by then is not done at all; 0: no such time
     int64_t wait_ms;      // how long to wait for the end of the job; 0: only until it is accepted
     gateway_job_fn *done; // called once, from the loop
     void *ctx;

@@ -12,7 +12,8 @@
 
 struct gateway_metrics {
     struct metrics registry;
-    struct metric *submitted, *duplicates, *answered, *refused_busy, *replies, *replies_unclaimed;
+    struct metric *submitted, *duplicates, *cancelled, *answered, *refused_busy, *replies,
+        *replies_unclaimed;
     struct metric *waiting, *body_bytes;
     struct metric *submit_seconds, *answer_seconds;
 };

@@ -17,6 +17,8 @@ static void make_metrics(struct gateway_metrics *m)
         metrics_counter(all, "smelt_gateway_jobs_submitted_total", "", "Jobs put into the queue.");
     m->duplicates = metrics_counter(all, "smelt_gateway_jobs_repeated_total", "",
                                     "Submissions with an Idempotency-Key used before.");
+    m->cancelled =
+        metrics_counter(all, "smelt_gateway_jobs_cancelled_total", "", "Jobs cancelled here.");
     m->answered =
         metrics_counter(all, "smelt_gateway_results_total", "", "Results handed to clients.");
     m->refused_busy = metrics_counter(all, "smelt_gateway_refused_busy_total", "",
@@ -27,8 +29,8 @@ static void make_metrics(struct gateway_metrics *m)
                                            "Replies that no client waited for.");
     m->waiting = metrics_gauge(all, "smelt_gateway_requests_open", "",
                                "Requests about jobs in progress, those that wait included.");
-    m->body_bytes = metrics_gauge(all, "smelt_gateway_body_bytes", "",
-                                  "Bytes of uploads in memory.");
+    m->body_bytes =
+        metrics_gauge(all, "smelt_gateway_body_bytes", "", "Bytes of uploads in memory.");
     m->submit_seconds = metrics_histogram(all, "smelt_gateway_submit_seconds", "",
                                           "From a request's head to its job being queued.");
     m->answer_seconds = metrics_histogram(all, "smelt_gateway_answer_seconds", "",

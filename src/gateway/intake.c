@@ -47,6 +47,22 @@ bool intake_wait(struct http_request *r, int *wait_s)
     return true;
 }
 
+bool intake_expires(struct http_request *r, int *expires_s)
+{
+    struct span text;
+    uint64_t value = 0;
+    if (http_request_query(r, "expires", &text) &&
+        (!span_to_u64(text, GATEWAY_EXPIRES_S_MAX, &value) || value == 0)) {
+        rest_reply_error(r, 400, "argument",
+                         "expires must be a whole number of seconds from 1 to %d: a job that is "
+                         "not done by then is not done at all",
+                         GATEWAY_EXPIRES_S_MAX);
+        return false;
+    }
+    *expires_s = (int)value;
+    return true;
+}
+
 // What the picture seems to be: only a label for whoever looks into the bucket, the child that
 // decodes finds out itself.
 static const char *guess_type(struct span bytes)
@@ -204,7 +220,7 @@ bool intake_read(struct visit *v)
 {
     struct span content_type = http_request_header(v->request, "Content-Type");
     struct span type = media_type(content_type);
-    if (!intake_wait(v->request, &v->wait_s)) {
+    if (!intake_wait(v->request, &v->wait_s) || !intake_expires(v->request, &v->expires_s)) {
         v->answered = true;
         return false;
     }

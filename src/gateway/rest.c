@@ -198,6 +198,18 @@ static void reply_alive(struct http_request *r)
     rest_reply_json(r, 200, NULL, 0, &out);
 }
 
+static void cancel_job(struct gateway *g, struct http_request *r, struct span id)
+{
+    if (span_is_nocase(http_request_header(r, "Sec-Fetch-Site"), "cross-site")) {
+        rest_reply_error(r, 403, "denied", "another site's page may not cancel jobs here");
+        return;
+    }
+    struct visit *v = visit_new(g, r, VISIT_CANCEL);
+    r->user = v;
+    memcpy(v->id, id.data, id.len);
+    cancel_begin(v);
+}
+
 static void look_at_job(struct gateway *g, struct http_request *r, struct span id)
 {
     int wait_s;
@@ -206,8 +218,10 @@ static void look_at_job(struct gateway *g, struct http_request *r, struct span i
                          "'%.*s' is not a job; the URL is " JOBS_PATH
                          "/ID, with the id that POST " JOBS_PATH " returned",
                          (int)(id.len < 64 ? id.len : 64), id.data);
+    } else if (strcmp(r->method, "DELETE") == 0) {
+        cancel_job(g, r, id);
     } else if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
-        reply_method(r, "GET");
+        reply_method(r, "GET, DELETE");
     } else if (intake_wait(r, &wait_s)) {
         struct visit *v = visit_new(g, r, VISIT_LOOK);
         r->user = v;

@@ -36,8 +36,8 @@ static void on_sent(void *ctx, const struct aws_result *r, const char *message_i
     }
     if (r->err == ERR_NOT_FOUND)
         setup_begin(g); // the queue was deleted
-    // Refused by an answer (a queue on a full disk, say): the picture goes too. Without an answer the
-    // message may be there: it stays.
+    // Refused by an answer (a queue on a full disk, say): the picture goes too. Without an answer
+    // the message may be there: it stays.
     if (!v->idempotent && r->status >= 400)
         s3_delete(g->s3, JOB_BUCKET, arena_printf(&v->request->arena, JOB_INBOX_PREFIX "%s", v->id),
                   on_discarded, NULL);
@@ -56,6 +56,7 @@ static void send_message(struct visit *v)
         .key = v->key,
         .reply_to = g->replies_url,
         .submitted_ms = v->submitted_ms,
+        .expires_ms = v->expires_s > 0 ? v->submitted_ms + v->expires_s * INT64_C(1000) : 0,
     };
     buf_clear(&v->message);
     job_encode(&job, &v->message);

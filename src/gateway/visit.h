@@ -1,11 +1,11 @@
 // A visit: one HTTP request that needs the store or the queue, from its head to its end. It submits
-// a job (submit.c), looks at one (look.c), both perhaps waiting for the result (visit.c), or asks
-// whether store and queue are there (ready.c).
+// a job (submit.c), looks at one (look.c), cancels one (cancel.c), the first two perhaps waiting
+// for the result (visit.c), or asks whether store and queue are there (ready.c).
 #pragma once
 
 #include "gateway/core.h"
 
-enum visit_kind { VISIT_SUBMIT, VISIT_LOOK, VISIT_READY };
+enum visit_kind { VISIT_SUBMIT, VISIT_LOOK, VISIT_CANCEL, VISIT_READY };
 
 struct visit {
     struct gateway *g;
@@ -24,7 +24,7 @@ struct visit {
 
     // a submission's
     struct buf body;          // as received, until it is stored
-    size_t counted_bytes;    // what it counts in gateway.body_bytes
+    size_t counted_bytes;     // what it counts in gateway.body_bytes
     const char *model;        // arena of the request, like all below
     const char *bucket, *key; // where the input is
     struct span stored;       // what becomes inbox/ID: view into body
@@ -32,6 +32,7 @@ struct visit {
         *content_type;    // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key
     bool idempotent;      // an Idempotency-Key was given
     bool duplicate;       // and used before, for this very job
+    int expires_s;        // after the submission; 0: never
     int64_t submitted_ms; // wall clock
     struct buf message;
 };
@@ -62,4 +63,6 @@ void visit_wait(struct visit *v);
 void submit_begin(struct visit *v);
 // look.c: v->id is set
 void look_begin(struct visit *v);
+// cancel.c: likewise
+void cancel_begin(struct visit *v);
 void ready_begin(struct visit *v);

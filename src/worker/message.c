@@ -156,6 +156,14 @@ void messages_forget_unstarted(struct poller *p)
 
 // --- leases ---
 
+// Who computes for longer than a third of a lease asks whether it is still wanted.
+static void look_at_tasks(struct message *m)
+{
+    for (struct task *t = m->poller->tasks; t != NULL; t = t->next)
+        if (t->message == m)
+            task_look(t);
+}
+
 static void on_lease(void *ctx)
 {
     struct poller *p = ctx;
@@ -169,6 +177,7 @@ static void on_lease(void *ctx)
                               p->config.visibility_s);
             m->renew_at_ms = now + lease_third_ms(p);
             p->renewals++;
+            look_at_tasks(m);
         }
         next = m->renew_at_ms < next ? m->renew_at_ms : next;
     }

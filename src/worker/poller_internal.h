@@ -78,14 +78,16 @@ struct task {
     const struct crew_model *answered_by; // during on_answer
     struct job_timing timing;
     int64_t fetch_begun_us;
-    struct buf result;    // the object to publish
-    enum verdict verdict; // after it is published
+    struct buf result;      // the object to publish
+    enum job_status status; // in it
+    enum verdict verdict;   // after it is published
     struct s3_call *call;
     struct timer retry;
     void (*again)(struct task *t); // what the retry does
-    bool probing;                  // its call tries whether the store is back
-    int failures;                  // of the step, in a row
-    int handed_over;               // times given to the crew and come back
+    bool superseded; // there is a result already, of a cancellation or of somebody else's work
+    bool probing;    // its call tries whether the store is back
+    int failures;    // of the step, in a row
+    int handed_over; // times given to the crew and come back
 };
 
 struct poller {
@@ -151,6 +153,7 @@ void task_on_death(struct task *t, const struct crew_death *death);
 void task_on_return(struct task *t);
 struct task *task_take_ready(struct poller *p);
 void task_hand_over(struct task *t); // to the crew, which has room
+void task_look(struct task *t); // computed for long: is there a result already? then it is stopped
 bool task_expired(struct task *t);       // true: its time is over, and its result on its way
 bool task_is_open(const struct task *t); // its outcome is not known yet
 void task_set_step(struct task *t, enum task_step step);

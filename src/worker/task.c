@@ -264,6 +264,7 @@ static void on_fetched(void *ctx, const struct aws_result *r, const struct s3_ob
 
 void task_fetch(struct task *t)
 {
+    task_drop_picture(t);
     task_set_step(t, TASK_FETCHING);
     t->fetch_begun_us = clock_monotonic_us();
     t->call = s3_get(poller_of(t)->config.s3, t->job->bucket, t->job->key, IMAGE_BYTES_MAX,
@@ -300,6 +301,15 @@ bool task_expired(struct task *t)
     return true;
 }
 
+// A cancelled job has no picture any more, so that no job pays for the question; one whose picture
+// is not ours has to ask.
+static bool may_be_cancelled(const struct task *t)
+{
+    const struct job *job = t->job;
+    return job->kind == JOB_NATIVE && (strcmp(job->bucket, poller_of(t)->config.bucket) != 0 ||
+                                       !span_starts(span_from(job->key), JOB_INBOX_PREFIX));
+}
+
 // After it is sure that nobody else has the same job here.
 static void start(struct task *t)
 {
@@ -314,7 +324,7 @@ static void start(struct task *t)
         snprintf(sentence, sizeof sentence, "unknown model '%s'; this pool serves %.300s",
                  job->model, list.data);
         task_fail(t, "unknown_model", sentence);
-    } else if (t->message->receive_count > 1 || t->step == TASK_ADOPTING) {
+    } else if (t->message->receive_count > 1 || t->step == TASK_ADOPTING || may_be_cancelled(t)) {
         task_set_step(t, TASK_ADOPTING);
         task_adopt(t);
     } else {
@@ -400,6 +410,39 @@ void task_hand_over(struct task *t)
     crew_hand_over(p->crew, t, &job);
 }
 
+static void on_looked(void *ctx, const struct aws_result *r, const struct s3_object *object)
+{
+    struct task *t = ctx;
+    (void)object;
+    if (!task_call_done(t, r) || r->err != OK)
+        return;
+    log_event(LOG_INFO, "job_superseded", "id=%s", t->job->id);
+    t->superseded = true;
+    crew_cancel(poller_of(t)->crew, t);
+}
+
+void task_look(struct task *t)
+{
+    struct poller *p = poller_of(t);
+    char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
+    if (t->step != TASK_WITH_CREW || t->call != NULL || t->superseded)
+        return;
+    snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
+    t->call = s3_head(p->config.s3, p->config.bucket, key, on_looked, t);
+}
+
+// The crew is done with it. True: what it brought is not wanted, the result that is there is.
+static bool came_back(struct task *t)
+{
+    if (t->call != NULL)
+        s3_call_cancel(t->call);
+    if (!t->superseded)
+        return false;
+    task_set_step(t, TASK_ADOPTING);
+    task_adopt(t);
+    return true;
+}
+
 static void learn_job_time(struct poller *p, const struct crew_answer *answer)
 {
     double us = (double)(answer->decode_us + answer->infer_us);
@@ -411,6 +454,8 @@ static void learn_job_time(struct poller *p, const struct crew_answer *answer)
 void task_on_answer(struct task *t, const struct crew_answer *answer)
 {
     learn_job_time(poller_of(t), answer);
+    if (came_back(t))
+        return;
     if (answer->err == OK) {
         t->timing.decoded = (double)answer->decode_us / 1000;
         t->timing.inferred = (double)answer->infer_us / 1000;
@@ -449,6 +494,8 @@ void task_on_death(struct task *t, const struct crew_death *death)
     size_t tail = strlen(death->tail);
     const char *said = death->tail + (tail > TAIL_BYTES ? tail - TAIL_BYTES : 0);
     const char *code = death->hung ? "timeout" : "crashed";
+    if (came_back(t))
+        return;
     if (death->cancelled) { // it did not hear that it should stop: not its fault
         task_end(t, VERDICT_RETURN);
         return;
@@ -468,6 +515,8 @@ void task_on_death(struct task *t, const struct crew_death *death)
 void task_on_return(struct task *t)
 {
     struct poller *p = poller_of(t);
+    if (came_back(t))
+        return;
     if (p->draining || ++t->handed_over >= HAND_OVERS_MAX)
         task_end(t, VERDICT_RETURN);
     else

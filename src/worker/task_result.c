@@ -65,6 +65,7 @@ static void on_published(void *ctx, const struct aws_result *r, const struct s3_
     if (!task_call_done(t, r))
         return;
     if (r->err == OK) {
+        poller_of(t)->finished[t->status]++;
         poller_speed_up(poller_of(t));
         reply(t);
     } else if (r->err == ERR_PRECONDITION) {
@@ -119,7 +120,7 @@ void task_finish(struct task *t, enum job_status status, struct span predictions
     task_drop_picture(t);
     buf_clear(&t->result);
     job_result_encode(&result, &t->result);
-    p->finished[status]++;
+    t->status = status;
     t->failures = 0;
     log_event(LOG_DEBUG, "job_finished", "id=%s status=%s code=%s attempt=%d", t->job->id,
               job_status_name(status), code != NULL ? code : "", m->receive_count);
@@ -142,6 +143,7 @@ static void on_adopted(void *ctx, const struct aws_result *r, const struct s3_ob
         reply(t);
     } else if (r->err == ERR_NOT_FOUND) {
         t->failures = 0;
+        t->superseded = false;
         if (task_is_open(t))
             task_fetch(t);
         else

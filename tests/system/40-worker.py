@@ -5,6 +5,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import threading
 import time
 
 import pytest
@@ -310,3 +312,67 @@ def test_the_worker_waits_for_a_queue_it_must_not_create(site):
     pool.submit("a", smelt.sample("dog-1.jpg"))
     assert pool.result("a", 60)["status"] == "succeeded"
     assert worker.stop() == 0
+
+
+def test_cancel_before_while_and_after(site, tmp_path):
+    model = slow_model.write(tmp_path / "slow.onnx", channels=128, kernel=3, layers=60)
+    pool = Pool(site, "--workers", "1", "--visibility", "3", "--model", model)
+    gateway = site.role("gateway", "--sqs-endpoint", pool.sqs_role.url, "--s3-endpoint", pool.s3_role.url,
+                        "--model", model, "--models", "/nowhere").url
+    picture, post = smelt.sample("dog-1.jpg"), gateway + "/v1/jobs"
+
+    def submit(query=""):
+        status, _, job = smelt.http("POST", post + query, picture, {"Content-Type": "image/jpeg"})
+        assert status == 202, job
+        return post + "/" + job["id"], job["id"]
+
+    def cancel(url):
+        status, _, answer = smelt.http("DELETE", url)
+        return status, answer
+
+    (running, running_id), (waiting, waiting_id) = submit(), submit()
+    smelt.wait_until(lambda: smelt.http("GET", waiting)[2]["status"] == "queued" and
+                     pool.counts(pool.jobs)[1] >= 1, what="a job in hand")
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(smelt.http("GET", waiting + "?wait=30")))
+    thread.start()
+    status, job = cancel(waiting)
+    assert status == 200 and job["status"] == "cancelled" and job["id"] == waiting_id
+    thread.join(20)  # who waits hears of it at once, not at the end of its wait
+    assert answers and answers[0][2]["status"] == "cancelled"
+    assert cancel(waiting) == (200, job)  # twice is the same
+    assert smelt.http("GET", waiting)[2]["status"] == "cancelled"
+    assert cancel(running)[0] == 200
+    expired, expired_id = submit("?expires=1")
+    done, done_id = submit()
+    assert smelt.wait_until(lambda: pool.find(done_id), 60, "the last job")["status"] == "succeeded"
+    assert pool.find(expired_id)["status"] in ("expired", "succeeded")  # succeeded: a fast machine
+    status, error = cancel(done)
+    assert status == 409 and "succeeded" in error["error"]["message"]
+    assert cancel(post + "/no-such-job")[0] == 404
+    assert smelt.http("POST", post + "?expires=x", picture)[0] == 400
+    pool.settled()
+    assert pool.find(running_id)["status"] == "cancelled" and pool.counts(pool.dlq) == (0, 0)
+    command = [smelt.PROGRAM, "cancel", "--url", gateway]
+    assert subprocess.run(command + [waiting_id], capture_output=True).returncode == 0
+    refused = subprocess.run(command + [done_id, "no-such-job"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "succeeded" in refused.stderr and "no-such-job" in refused.stderr
+    assert subprocess.run(command, capture_output=True).returncode == 2
+
+
+def test_two_queues_share_the_pool(site):
+    pool = Pool(site, start=False)
+    pool.worker = site.role("worker", "--sqs-endpoint", pool.sqs_role.url, "--s3-endpoint", pool.s3_role.url,
+                            "--workers", "1", "--queue", "urgent:4,smelt-jobs")
+    pool.jobs = pool.sqs.get_queue_url(QueueName="smelt-jobs")["QueueUrl"]
+    urgent = pool.sqs.get_queue_url(QueueName="urgent")["QueueUrl"]
+    picture = smelt.sample("dog-1.jpg")
+    for i in range(20):
+        pool.submit("slow-%d" % i, picture)
+        pool.s3.put_object(Bucket="smelt", Key="inbox/fast-%d" % i, Body=picture)
+        pool.sqs.send_message(QueueUrl=urgent, MessageBody=json.dumps(
+            {"v": 1, "id": "fast-%d" % i, "input": {"bucket": "smelt", "key": "inbox/fast-%d" % i}}))
+    for i in range(20):
+        assert pool.result("slow-%d" % i)["status"] == pool.result("fast-%d" % i)["status"] == "succeeded"
+    pool.settled()
+    smelt.wait_until(lambda: pool.counts(urgent) == (0, 0), what="an empty urgent queue")

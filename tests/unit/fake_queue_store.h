@@ -193,6 +193,12 @@ struct s3_call *s3_get(struct aws_client *c, const char *bucket, const char *key
     return (struct s3_call *)(void *)call;
 }
 
+struct s3_call *s3_head(struct aws_client *c, const char *bucket, const char *key,
+                        s3_object_fn *done, void *ctx)
+{
+    return s3_get(c, bucket, key, 0, done, ctx);
+}
+
 struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key, struct span body,
                        const struct s3_put_options *options, s3_object_fn *done, void *ctx)
 {

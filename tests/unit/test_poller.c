@@ -579,6 +579,61 @@ START_TEST(one_call_at_a_time_asks_whether_the_store_is_back)
 }
 END_TEST
 
+static const char cancelled[] =
+    "{\"id\":\"a\",\"status\":\"cancelled\",\"error\":{\"code\":\"cancelled\",\"message\":\"x\"}}";
+
+START_TEST(a_job_cancelled_before_its_start_costs_no_inference)
+{
+    begin(1, 5000);
+    submit("a", "crash"); // would be seen
+    fake_put("results/a.json", span_from(cancelled));
+    fake_find("inbox/a")->key[0] = '\0'; // the gateway removed the picture
+    UNTIL(queue_empty);
+    ck_assert_int_eq(result_of("a").status, JOB_CANCELLED);
+    ck_assert(fake.messages[0].deleted);
+    ck_assert_int_eq(fake.messages[0].receives, 1);
+    ck_assert_int_lt(place("send "), place("delete m1\n")); // who waits hears of it
+    end();
+}
+END_TEST
+
+START_TEST(a_job_cancelled_while_it_is_computed_is_stopped)
+{
+    begin(1, 30000);
+    submit("a", "slow 20000"); // the lease is 3 s: asked after 1 s
+    down_until_ms = clock_monotonic_ms() + 500;
+    UNTIL(outage_over);
+    fake_put("results/a.json", span_from(cancelled));
+    UNTIL(queue_empty);
+    ck_assert_int_eq(result_of("a").status, JOB_CANCELLED);
+    ck_assert(fake.messages[0].deleted);
+    ck_assert_int_eq(count_of("put results/a.json\n"), 0);
+    submit("b", "ok");
+    UNTIL(queue_empty);
+    ck_assert_int_eq(result_of("b").status, JOB_SUCCEEDED);
+    end();
+}
+END_TEST
+
+START_TEST(a_deadline_that_passes_while_computing_ends_as_expired)
+{
+    char body[300];
+    begin(1, 30000);
+    fake_put("inbox/a", SPAN("slow 20000"));
+    snprintf(body, sizeof body,
+             "{\"v\":1,\"id\":\"a\",\"expires_at\":%lld,\"input\":{\"bucket\":\"smelt\",\"key\":"
+             "\"inbox/a\"}}",
+             (long long)clock_wall_ms() + 400);
+    fake_send(body);
+    UNTIL(queue_empty);
+    struct job_result r = result_of("a");
+    ck_assert_int_eq(r.status, JOB_EXPIRED);
+    ck_assert_ptr_nonnull(strstr(r.error_message, "while it was computed"));
+    ck_assert_int_eq(fake.messages[0].receives, 1);
+    end();
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc == 8 && strcmp(argv[1], "zygote") == 0) {
@@ -606,6 +661,9 @@ int main(int argc, char **argv)
                                   queue_lists_that_make_no_sense_are_refused,
                                   a_lost_lease_drops_what_has_not_begun_and_is_no_error,
                                   throttling_slows_the_pool_down_and_it_recovers,
-                                  one_call_at_a_time_asks_whether_the_store_is_back};
+                                  one_call_at_a_time_asks_whether_the_store_is_back,
+                                  a_job_cancelled_before_its_start_costs_no_inference,
+                                  a_job_cancelled_while_it_is_computed_is_stopped,
+                                  a_deadline_that_passes_while_computing_ends_as_expired};
     return suite_run("poller", tests, sizeof tests / sizeof tests[0]);
 }
