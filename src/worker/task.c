@@ -403,7 +403,8 @@ void task_hand_over(struct task *t)
                            .picture = buf_view(&t->picture),
                            .timeout_ms = p->config.job_timeout_ms};
     if (t->job->expires_ms > 0)
-        job.deadline_ms = loop_now_ms(p->config.loop) + (t->job->expires_ms - clock_wall_ms());
+        // both clocks are cut to whole ms: when it is over, it is over by the wall clock, too
+        job.deadline_ms = clock_monotonic_ms() + 2 + (t->job->expires_ms - clock_wall_ms());
     if (p->config.exec != NULL)
         write_note(t, &note);
     job.note = buf_view(&note);
