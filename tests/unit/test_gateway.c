@@ -333,6 +333,34 @@ START_TEST(looking_at_jobs)
 }
 END_TEST
 
+START_TEST(a_cancellation_is_the_result)
+{
+    char target[200];
+    set_up();
+    struct answer a = post("/v1/jobs?expires=60", NULL, "picture");
+    snprintf(target, sizeof target, "/v1/jobs/%s", text(&a, "id"));
+    fake.s3_err = ERR_UNAVAILABLE;
+    ck_assert_int_eq(ask("DELETE", target, NULL, NULL, (struct span){0}).status, 503);
+    fake.s3_err = OK;
+    struct answer b = ask("DELETE", target, NULL, NULL, (struct span){0});
+    ck_assert_int_eq(b.status, 200);
+    ck_assert_str_eq(text(&b, "status"), "cancelled");
+    ck_assert_int_eq(fake.deletes, 1); // the picture
+    b = ask("DELETE", target, NULL, NULL, (struct span){0});
+    ck_assert_int_eq(b.status, 200);
+    b = get(target);
+    ck_assert_str_eq(text(&b, "status"), "cancelled");
+    a = post("/v1/jobs", NULL, "picture");
+    publish(text(&a, "id"));
+    snprintf(target, sizeof target, "/v1/jobs/%s", text(&a, "id"));
+    b = ask("DELETE", target, NULL, NULL, (struct span){0});
+    ck_assert_int_eq(b.status, 409);
+    b = get(target);
+    ck_assert_str_eq(text(&b, "status"), "succeeded");
+    tear_down();
+}
+END_TEST
+
 START_TEST(a_look_waits_for_the_reply)
 {
     char target[200];
@@ -416,7 +444,12 @@ START_TEST(what_cannot_be_a_job_is_refused)
          "{\"input\":{\"bucket\":\"bbb\",\"key\":\"k\"},\"modle\":\"x\"}", 400},
         {"GET", "/v1/jobs", NULL, "", 405},
         {"PUT", "/v1/jobs", NULL, "x", 405},
-        {"DELETE", "/v1/jobs/an-id", NULL, "", 405},
+        {"DELETE", "/v1/jobs/an-id", NULL, "", 404},
+        {"DELETE", "/v1/jobs/a%2Fb", NULL, "", 404},
+        {"DELETE", "/v1/jobs", NULL, "", 405},
+        {"PATCH", "/v1/jobs/an-id", NULL, "", 405},
+        {"POST", "/v1/jobs?expires=0", "image/jpeg", "x", 400},
+        {"POST", "/v1/jobs?expires=99999999", "image/jpeg", "x", 400},
         {"GET", "/v1/jobs/", NULL, "", 404},
         {"GET", "/v1/jobs/a%2Fb", NULL, "", 404},
         {"GET", "/v1/jobs/an-id?wait=x", NULL, "", 400},
@@ -607,7 +640,7 @@ END_TEST
 SUITE_MAIN("gateway", a_picture_is_stored_then_queued_then_answered, forms_and_references,
            a_waiting_client_is_woken_by_the_reply, a_reply_may_overtake_the_answer_to_send_message,
            a_result_without_a_reply_is_found_when_the_wait_ends, looking_at_jobs,
-           a_look_waits_for_the_reply, an_idempotency_key_is_one_job,
+           a_cancellation_is_the_result, a_look_waits_for_the_reply, an_idempotency_key_is_one_job,
            what_cannot_be_a_job_is_refused, when_store_or_queue_are_away_nothing_is_promised,
            before_bucket_and_queues_are_there, a_reply_queue_that_was_deleted_is_made_again,
            a_client_that_hangs_up_leaves_nothing_behind, a_drain_answers_those_who_wait,
