@@ -12,6 +12,7 @@ static const char *permission_of(enum sqs_action action)
     case ACTION_SEND:
     case ACTION_SEND_BATCH:
         return "SendMessage";
+    case ACTION_PEEK: // who may not receive may not look
     case ACTION_RECEIVE:
         return "ReceiveMessage";
     case ACTION_DELETE_MESSAGE:

@@ -396,6 +396,25 @@ bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t 
            dead_letter(qs, q, slot, now_ms);
 }
 
+void message_describe(const struct queues *qs, int32_t slot, int64_t now_ms, struct received *out)
+{
+    const struct message *m = message_at(qs, slot);
+    *out = (struct received){
+        .receipt = {.queue = qs->queues[m->queue]->id,
+                    .message = m->id,
+                    .boot = qs->boot,
+                    .received_at_ms = now_ms,
+                    .slot = (uint32_t)slot,
+                    .count = m->receive_count},
+        .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
+        .first_received_ms = m->first_received_ms,
+        .entered_ms = m->entered_ms,
+        .receive_count = m->receive_count,
+        .moved = m->moved != 0,
+        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
+    };
+}
+
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out)
 {
@@ -409,20 +428,7 @@ void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now
     // Without space for the record the message is handed out all the same: what a full disk needs
     // is deletes. If the process ends then, this receive is forgotten.
     (void)!message_append_state(qs, slot, NULL, &qs->error);
-    *out = (struct received){
-        .receipt = {.queue = q->id,
-                    .message = m->id,
-                    .boot = qs->boot,
-                    .received_at_ms = now_ms,
-                    .slot = (uint32_t)slot,
-                    .count = m->receive_count},
-        .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
-        .first_received_ms = m->first_received_ms,
-        .entered_ms = m->entered_ms,
-        .receive_count = m->receive_count,
-        .moved = m->moved != 0,
-        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
-    };
+    message_describe(qs, slot, now_ms, out);
     qs->stats.received++;
     q->stats.received++;
 }

@@ -79,13 +79,8 @@ static bool write_one(struct sqs_call *c, int32_t slot, struct buf *scratch, boo
 {
     struct queues *qs = c->queues;
     const struct message *m = message_at(qs, slot);
-    const struct received r = {
-        .receipt = {.message = m->id},
-        .place = {.at8 = m->at8, .bytes = m->bytes, .segment = m->body_segment},
-        .first_received_ms = m->first_received_ms,
-        .receive_count = m->receive_count,
-        .source_queue = m->source != NO_QUEUE ? qs->queues[m->source]->name : NULL,
-    };
+    struct received r;
+    message_describe(qs, slot, c->now_ms, &r);
     if (!call_write_message(c, &r, scratch, first))
         return false;
     write_state(c, m);

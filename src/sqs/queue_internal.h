@@ -200,6 +200,8 @@ void message_durable(struct queues *qs, int32_t slot); // a pending one takes it
 // Before a receive: true if the message is out of the queue now, expired or moved to the
 // dead-letter queue.
 bool message_take_out(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms);
+// As it is, for whoever received it at now_ms.
+void message_describe(const struct queues *qs, int32_t slot, int64_t now_ms, struct received *out);
 // Hands it out; the caller places it (message_place) when it has done with the list.
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out);

@@ -167,6 +167,13 @@ def test_peek_shows_every_state_and_changes_nothing(shell):
         assert all("ReceiptHandle" not in m for m in got)
         assert got[2]["VisibleTimestamp"] > time.time() * 1000
     assert shell.json("peek", queue, "-n", "1")[0]["Body"] == "in flight"
+    peeked = shell.json("peek", "orders")[1]
+    (received,) = shell.json("receive", "orders", "--visibility", "0")
+    counts = ("ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp")
+    for name in counts:
+        peeked["Attributes"].pop(name, None)
+        received["Attributes"].pop(name)
+    assert peeked["Attributes"] == received["Attributes"]  # but for what receiving changes
     text = shell.run("peek", "orders")
     assert "tab here  é" in text and "in flight, " in text  # nothing that a terminal obeys
     assert "  n (Number): 7" in shell.run("peek", "orders", "--full")
