@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"audit", audit_main, "count every job of store and queue, and name any that has no home"},
     {"experiment", experiment_main, "threads against processes, measured on this machine"},
     {"queue", queue_main, "look into the queues of any SQS endpoint: list, stat, peek, redrive"},
+    {"check", check_main, "examine a data directory that no server is using"},
     {"gateway", gateway_main, "one role: REST interface and page"},
     {"worker", worker_main, "one role: the pool of processes that infer"},
     {"sqs", sqs_main, "one role: the queue service (Amazon SQS protocol)"},

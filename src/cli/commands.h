@@ -24,6 +24,7 @@ int experiment_main(int argc, char **argv);
 int experiment_case_main(int argc, char **argv); // internal: started by experiment
 int queue_main(int argc, char **argv);
 int bench_main(int argc, char **argv); // bench engine|pipeline|sqs
+int check_main(int argc, char **argv);
 int bench_engine_main(int argc, char **argv);
 int bench_pipeline_main(int argc, char **argv);
 int bench_sqs_main(int argc, char **argv);

@@ -556,8 +556,8 @@ enum err journal_open(const struct journal_config *config, struct journal **out,
     if (snprintf(j->dir, sizeof j->dir, "%s", config->dir) >= (int)sizeof j->dir - 16)
         err = fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
     if (err == OK)
-        err = journal_recover(j, error);
-    if (err == OK) {
+        err = config->inspection != NULL ? journal_inspect(j, error) : journal_recover(j, error);
+    if (err == OK && config->inspection == NULL) {
         maintain(j); // the first spare, before anything is asked for
         err = journal_committer_start(j, error);
     }
@@ -634,4 +634,15 @@ void journal_stats(const struct journal *j, struct journal_stats *out)
         .full = j->full,
         .cut_bytes = j->cut_bytes,
     };
+}
+
+void journal_segment_live(const struct journal *j, uint32_t id, uint64_t *records, int64_t *bytes)
+{
+    *records = 0;
+    *bytes = 0;
+    for (uint16_t slot = 0; slot < j->slot_count; slot++)
+        if (j->segments[slot].exists && j->segments[slot].id == id) {
+            *records = j->segments[slot].live;
+            *bytes = j->segments[slot].live_bytes;
+        }
 }

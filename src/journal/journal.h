@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "journal/inspection.h"
 #include "journal/journal_io.h"
 #include "journal/record.h"
 
@@ -44,6 +45,7 @@ struct journal_config {
     journal_record_fn *replay; // each record of the store, oldest first; *out is set already
     void (*on_durable)(void *ctx, uint64_t sequence); // all records up to this one are on disk
     void (*on_failed)(void *ctx, const struct error *error);
+    struct journal_inspection *inspection; // NULL; else only look (inspection.h); outlives it
 };
 
 enum { JOURNAL_SEGMENT_BYTES = 32 << 20 };
@@ -119,5 +121,7 @@ struct journal_stats {
     uint64_t cut_bytes;   // torn tail that recovery cut off
 };
 void journal_stats(const struct journal *j, struct journal_stats *out);
+// Records that matter in the segment with this id, and their bytes.
+void journal_segment_live(const struct journal *j, uint32_t id, uint64_t *records, int64_t *bytes);
 // Called with the time of each commit, for a histogram. NULL: off.
 void journal_on_sync(struct journal *j, void (*fn)(void *ctx, int64_t us), void *ctx);

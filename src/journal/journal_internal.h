@@ -125,6 +125,30 @@ enum err journal_write(struct journal *j, int fd, const void *data, size_t len, 
                        const char *what, struct error *error) MUST_CHECK;
 
 // --- recovery.c ---
+struct journal_files { // segment files in the directory
+    uint32_t *ids;     // free
+    size_t count, cap;
+};
+struct segment_scan { // reading a segment as a whole
+    struct journal *j;
+    char *data;      // a whole segment; calloc
+    uint32_t filled; // behind this offset there are only zeros
+    uint32_t dirty;  // as far as data was ever written to
+    char path[PATH_MAX];
+    struct segment *s;
+    uint16_t slot;
+    uint64_t expected; // sequence of the next record; 0: any
+    uint32_t at;       // where the scan stopped
+};
 enum err journal_recover(struct journal *j, struct error *error) MUST_CHECK;
+int journal_list_files(struct journal *j, struct journal_files *out); // -1 and errno
+bool journal_segment_used(struct journal *j, const char *path);
+// Reads the i-th segment of the order into c->data.
+enum err segment_scan_load(struct segment_scan *c, uint32_t i, struct error *error) MUST_CHECK;
+// Where the last byte that is not zero ends, c->at if there is none behind that.
+uint32_t segment_scan_end(const struct segment_scan *c);
 enum err journal_read_at(struct journal *j, int fd, void *data, size_t len, uint64_t at,
                          const char *what, struct error *error) MUST_CHECK;
+
+// --- inspection.c ---
+enum err journal_inspect(struct journal *j, struct error *error) MUST_CHECK; // instead of recovery

@@ -17,6 +17,14 @@ void manifest_release(struct manifest *m)
     *m = (struct manifest){0};
 }
 
+bool manifest_lists(const struct manifest *m, uint32_t id)
+{
+    for (uint32_t i = 0; i < m->count; i++)
+        if (m->ids[i] == id)
+            return true;
+    return false;
+}
+
 void manifest_write(const struct manifest *m, struct buf *out)
 {
     CHECK(m->count <= SEGMENTS_MAX);

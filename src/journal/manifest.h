@@ -30,6 +30,7 @@ struct manifest {
     uint32_t *ids; // owned
 };
 
+bool manifest_lists(const struct manifest *m, uint32_t id);
 void manifest_release(struct manifest *m);
 void manifest_write(const struct manifest *m, struct buf *out); // at most MANIFEST_SLOT_BYTES
 // The newer good slot of a whole manifest file. ERR_CORRUPT: neither is good.

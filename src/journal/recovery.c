@@ -74,14 +74,9 @@ static enum err store_create(struct journal *j, struct error *error)
     return OK;
 }
 
-struct found { // segment files in the directory
-    uint32_t *ids;
-    size_t count, cap;
-};
-
 static void note_file(void *ctx, const char *name)
 {
-    struct found *f = ctx;
+    struct journal_files *f = ctx;
     uint32_t id = 0;
     if (strlen(name) != 12 || strcmp(name + 8, ".seg") != 0)
         return;
@@ -99,12 +94,9 @@ static void note_file(void *ctx, const char *name)
     f->ids[f->count++] = id;
 }
 
-static bool listed(const struct manifest *m, uint32_t id)
+int journal_list_files(struct journal *j, struct journal_files *out)
 {
-    for (uint32_t i = 0; i < m->count; i++)
-        if (m->ids[i] == id)
-            return true;
-    return false;
+    return j->io->list(j->io->ctx, j->dir, note_file, out);
 }
 
 static bool all_zeros(const char *data, size_t len)
@@ -113,7 +105,7 @@ static bool all_zeros(const char *data, size_t len)
 }
 
 // Whether anything stands where a segment's first record would be.
-static bool segment_used(struct journal *j, const char *path)
+bool journal_segment_used(struct journal *j, const char *path)
 {
     char first[RECORD_HEADER_BYTES];
     int fd = j->io->open(j->io->ctx, path, O_RDONLY, 0);
@@ -132,7 +124,7 @@ static enum err unlisted_remove(struct journal *j, const struct manifest *m, uin
     char path[PATH_MAX];
     journal_path(j, id, path);
     uint32_t newest = m->count > 0 ? m->ids[m->count - 1] : 0;
-    if (id > newest && segment_used(j, path))
+    if (id > newest && journal_segment_used(j, path))
         return fail(error, ERR_CORRUPT, 0,
                     "'%s' holds records, but the manifest beside it does not know it; nothing was "
                     "changed: restore the manifest from a backup, or move the file away",
@@ -168,7 +160,7 @@ static enum err segment_open(struct journal *j, uint32_t id, struct error *error
     return err == OK ? OK : fail_context(error, err, "'%s'", path);
 }
 
-static enum err store_open(struct journal *j, const struct manifest *m, const struct found *found,
+static enum err store_open(struct journal *j, const struct manifest *m, const struct journal_files *found,
                            struct error *error)
 {
     memcpy(j->store, m->store, STORE_ID_BYTES);
@@ -184,7 +176,7 @@ static enum err store_open(struct journal *j, const struct manifest *m, const st
     if (m->count == 0)
         return fail(error, ERR_CORRUPT, 0, "the manifest in '%s' lists no segment", j->dir);
     for (size_t i = 0; i < found->count; i++)
-        if (!listed(m, found->ids[i]))
+        if (!manifest_lists(m, found->ids[i]))
             TRY(unlisted_remove(j, m, found->ids[i], error));
     journal_order_rebuild(j);
     return OK;
@@ -192,19 +184,7 @@ static enum err store_open(struct journal *j, const struct manifest *m, const st
 
 // --- records ---
 
-struct scan {
-    struct journal *j;
-    char *data;      // a whole segment; calloc
-    uint32_t filled; // behind this offset there are only zeros
-    uint32_t dirty;  // as far as data was ever written to
-    char path[PATH_MAX];
-    struct segment *s;
-    uint16_t slot;
-    uint64_t expected; // sequence of the next record; 0: any
-    uint32_t at;       // where the scan stopped
-};
-
-static enum err out_of_sequence(const struct scan *c, const struct record *r, struct error *error)
+static enum err out_of_sequence(const struct segment_scan *c, const struct record *r, struct error *error)
 {
     return fail(
         error, ERR_CORRUPT, 0,
@@ -214,7 +194,7 @@ static enum err out_of_sequence(const struct scan *c, const struct record *r, st
 }
 
 // Replays the records of one segment up to its end or to the first place that is not a record.
-static enum err replay_segment(struct scan *c, struct error *error)
+static enum err replay_segment(struct segment_scan *c, struct error *error)
 {
     struct journal *j = c->j;
     c->at = SEGMENT_HEADER_BYTES;
@@ -249,7 +229,7 @@ static enum err replay_segment(struct scan *c, struct error *error)
 }
 
 // Where the last byte that is not zero ends, c->at if there is none behind that.
-static uint32_t used_end(const struct scan *c)
+uint32_t segment_scan_end(const struct segment_scan *c)
 {
     enum { STEP = 4096 };
     uint32_t end = c->filled > c->at ? c->filled : c->at;
@@ -262,9 +242,9 @@ static uint32_t used_end(const struct scan *c)
 
 // The scan stopped at c->at. That is a torn tail, which may be cut, unless a record behind it
 // proves that this place had been synced: one whose own write began behind it.
-static enum err check_torn(const struct scan *c, struct error *error)
+static enum err check_torn(const struct segment_scan *c, struct error *error)
 {
-    uint32_t end = used_end(c);
+    uint32_t end = segment_scan_end(c);
     for (uint32_t at = c->at + RECORD_ALIGN; at + RECORD_HEADER_BYTES <= end; at += RECORD_ALIGN) {
         struct record r;
         size_t left = c->j->segment_bytes - at;
@@ -281,10 +261,10 @@ static enum err check_torn(const struct scan *c, struct error *error)
     return OK;
 }
 
-static enum err cut_tail(struct scan *c, struct error *error)
+static enum err cut_tail(struct segment_scan *c, struct error *error)
 {
     struct journal *j = c->j;
-    uint32_t end = used_end(c);
+    uint32_t end = segment_scan_end(c);
     if (end > c->at) {
         size_t len = end - c->at;
         memset(c->data + c->at, 0, len);
@@ -309,7 +289,7 @@ static enum err sync_replayed(struct journal *j, uint32_t last, struct error *er
     return OK;
 }
 
-static enum err load(struct scan *c, uint32_t i, struct error *error)
+enum err segment_scan_load(struct segment_scan *c, uint32_t i, struct error *error)
 {
     struct journal *j = c->j;
     c->slot = j->order[i];
@@ -340,11 +320,11 @@ static enum err load(struct scan *c, uint32_t i, struct error *error)
 
 // The segments behind the tail must never have been used: what is in them would prove that the tail
 // was whole.
-static enum err check_unused(struct scan *c, const struct scan *tail, uint32_t from,
+static enum err check_unused(struct segment_scan *c, const struct segment_scan *tail, uint32_t from,
                              struct error *error)
 {
     for (uint32_t i = from; i < c->j->order_len; i++) {
-        TRY(load(c, i, error));
+        TRY(segment_scan_load(c, i, error));
         if (c->filled > SEGMENT_HEADER_BYTES &&
             !all_zeros(c->data + SEGMENT_HEADER_BYTES, c->filled - SEGMENT_HEADER_BYTES))
             return fail(
@@ -356,13 +336,13 @@ static enum err check_unused(struct scan *c, const struct scan *tail, uint32_t f
     return OK;
 }
 
-static enum err replay_all(struct scan *c, struct error *error)
+static enum err replay_all(struct segment_scan *c, struct error *error)
 {
     struct journal *j = c->j;
     uint32_t i = 0, previous_id = 0;
     uint64_t first_possible = 1;
     for (; i < j->order_len; i++) {
-        TRY(load(c, i, error));
+        TRY(segment_scan_load(c, i, error));
         if (previous_id == 0 || c->s->id != previous_id + 1)
             c->expected = 0; // segments between were removed
         previous_id = c->s->id;
@@ -387,8 +367,8 @@ static enum err replay_all(struct scan *c, struct error *error)
     }
     j->current = j->order[i];
     TRY(check_torn(c, error));
-    struct scan tail = *c;
-    struct scan rest = {.j = j, .data = calloc(1, j->segment_bytes)};
+    struct segment_scan tail = *c;
+    struct segment_scan rest = {.j = j, .data = calloc(1, j->segment_bytes)};
     CHECK(rest.data != NULL);
     enum err err = check_unused(&rest, &tail, i + 1, error);
     free(rest.data);
@@ -397,7 +377,7 @@ static enum err replay_all(struct scan *c, struct error *error)
     return sync_replayed(j, i, error);
 }
 
-static enum err open_existing(struct journal *j, const struct found *found, struct error *error)
+static enum err open_existing(struct journal *j, const struct journal_files *found, struct error *error)
 {
     AUTO_MANIFEST struct manifest m = {0};
     AUTO_BUF struct buf bytes = {0};
@@ -420,7 +400,7 @@ static enum err open_existing(struct journal *j, const struct found *found, stru
     if (j->io->sync_dir(j->io->ctx, j->dir) != 0)
         return fail(error, ERR_IO, errno, "sync directory '%s'", j->dir);
     TRY(store_open(j, &m, found, error));
-    struct scan c = {.j = j, .data = calloc(1, j->segment_bytes)};
+    struct segment_scan c = {.j = j, .data = calloc(1, j->segment_bytes)};
     CHECK(c.data != NULL);
     err = replay_all(&c, error);
     free(c.data);
@@ -432,8 +412,8 @@ static enum err open_existing(struct journal *j, const struct found *found, stru
 enum err journal_recover(struct journal *j, struct error *error)
 {
     char path[PATH_MAX], first[PATH_MAX];
-    struct found found = {0};
-    if (j->io->list(j->io->ctx, j->dir, note_file, &found) != 0) {
+    struct journal_files found = {0};
+    if (journal_list_files(j, &found) != 0) {
         free(found.ids);
         return fail(error, err_from_errno(errno), errno, "list directory '%s'", j->dir);
     }
@@ -445,7 +425,7 @@ enum err journal_recover(struct journal *j, struct error *error)
         err = open_existing(j, &found, error);
     else if (errno != ENOENT)
         err = fail(error, err_from_errno(errno), errno, "open '%s'", path);
-    else if (found.count > 1 || (found.count == 1 && (found.ids[0] != 1 || segment_used(j, first))))
+    else if (found.count > 1 || (found.count == 1 && (found.ids[0] != 1 || journal_segment_used(j, first))))
         err = fail(error, ERR_CORRUPT, 0,
                    "'%s' is missing, and there are segments beside it: restore it from a backup",
                    path);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum {
-    FOLDERS = 256,
+    FOLDERS = BLOB_FOLDERS,
     FOLDER_SHIFT = 12, // 4096 ids in a row share a folder: a batch syncs one or two folders
     COUNTER_BITS = 40,
     NAME_BYTES = 16 + 1,
@@ -50,6 +50,23 @@ static int folder_of(const struct blob_dir *dir, uint64_t id)
 static void name_of(uint64_t id, char out[NAME_BYTES])
 {
     snprintf(out, NAME_BYTES, "%016llx", (unsigned long long)id);
+}
+
+void blob_path(const char *store_dir, uint64_t id, char out[4096])
+{
+    snprintf(out, 4096, "%s/blobs/%02x/%016llx", store_dir,
+             (unsigned)((id >> FOLDER_SHIFT) % FOLDERS), (unsigned long long)id);
+}
+
+bool blob_id_of(const char *name, uint64_t *id)
+{
+    uint8_t big[8];
+    *id = 0;
+    if (!hex_decode(span_from(name), big, sizeof big))
+        return false;
+    for (size_t i = 0; i < sizeof big; i++)
+        *id = *id << 8 | big[i];
+    return true;
 }
 
 static enum err folders_open(struct blob_dir *dir, int parent, const char *path,
@@ -233,13 +250,10 @@ static enum err sweep_folder(struct blob_dir *dir, int folder,
     struct dirent *entry;
     while (err == OK && !__atomic_load_n(stop, __ATOMIC_RELAXED) &&
            (entry = readdir(list)) != NULL) {
-        uint8_t big[8];
-        uint64_t id = 0;
+        uint64_t id;
         bool is_live = true;
-        if (!hex_decode(span_from(entry->d_name), big, sizeof big))
+        if (!blob_id_of(entry->d_name, &id))
             continue; // not ours
-        for (size_t i = 0; i < sizeof big; i++)
-            id = id << 8 | big[i];
         if (id >> COUNTER_BITS >= dir->run)
             continue; // of this opening: may belong to an upload under way
         err = live(ctx, id, &is_live);

@@ -12,6 +12,12 @@
 
 #include <sys/types.h>
 
+enum { BLOB_FOLDERS = 256 };
+
+// For who only looks: DIR is the store's; the id in a file's name, false if it is not one.
+void blob_path(const char *store_dir, uint64_t id, char out[4096]);
+bool blob_id_of(const char *name, uint64_t *id);
+
 // The calls whose failure matters, so that tests can make each of them fail.
 struct blob_io {
     ssize_t (*write)(int fd, const void *data, size_t len);

@@ -74,7 +74,7 @@ static enum err meta_put(struct catalog_txn *t, const char *name, uint64_t numbe
 
 // --- opening ---
 
-static enum err tables_open(struct catalog_txn *t, struct error *error)
+static enum err tables_open(struct catalog_txn *t, unsigned flags, struct error *error)
 {
     struct catalog *catalog = t->catalog;
     const struct {
@@ -85,7 +85,7 @@ static enum err tables_open(struct catalog_txn *t, struct error *error)
                   {"objects", &catalog->objects},
                   {"blobs", &catalog->blobs}};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        int rc = mdb_dbi_open(t->txn, tables[i].name, MDB_CREATE, tables[i].dbi);
+        int rc = mdb_dbi_open(t->txn, tables[i].name, flags, tables[i].dbi);
         if (rc != 0)
             return lmdb_fail(error, rc, tables[i].name);
     }
@@ -125,7 +125,7 @@ static enum err setup(struct catalog *catalog, uint64_t *run, struct error *erro
     mdb_reader_check(catalog->env, &dead);
     TRY(catalog_begin(catalog, true, &t, error));
     CHECK(t != NULL);
-    err = tables_open(t, error);
+    err = tables_open(t, MDB_CREATE, error);
     if (err == OK)
         err = format_check(t, run, error);
     if (err != OK) {
@@ -135,17 +135,16 @@ static enum err setup(struct catalog *catalog, uint64_t *run, struct error *erro
     return catalog_commit(t, error);
 }
 
-enum err catalog_open(const char *dir, uint64_t map_bytes, struct catalog **out, uint64_t *run,
-                      struct error *error)
+static enum err environment_open(const char *dir, uint64_t map_bytes, unsigned flags,
+                                 struct catalog **out, struct error *error)
 {
     struct catalog *catalog = calloc(1, sizeof *catalog);
     CHECK(catalog != NULL);
+    *out = catalog;
     catalog->map_bytes = map_bytes != 0 ? map_bytes : S3_CATALOG_BYTES_MAX;
     int len = snprintf(catalog->data_path, sizeof catalog->data_path, "%s/data.mdb", dir);
-    if (len >= (int)sizeof catalog->data_path) {
-        free(catalog);
+    if (len >= (int)sizeof catalog->data_path)
         return fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", dir);
-    }
     int rc = mdb_env_create(&catalog->env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(catalog->env, TABLES_MAX);
@@ -154,17 +153,64 @@ enum err catalog_open(const char *dir, uint64_t map_bytes, struct catalog **out,
     if (rc == 0)
         rc = mdb_env_set_mapsize(catalog->env, (size_t)catalog->map_bytes);
     if (rc == 0)
-        rc = mdb_env_open(catalog->env, dir, MDB_NOTLS, 0600);
-    enum err err = OK;
+        rc = mdb_env_open(catalog->env, dir, MDB_NOTLS | flags, 0600);
     if (rc != 0) {
-        err = lmdb_fail(error, rc, "open");
-        err = fail_context(error, err, "%s", catalog->data_path);
-    } else {
-        MDB_stat stat;
-        mdb_env_stat(catalog->env, &stat);
-        catalog->page_bytes = stat.ms_psize;
-        err = setup(catalog, run, error);
+        enum err err = lmdb_fail(error, rc, "open");
+        return fail_context(error, err, "%s", catalog->data_path);
     }
+    MDB_stat stat;
+    mdb_env_stat(catalog->env, &stat);
+    catalog->page_bytes = stat.ms_psize;
+    return OK;
+}
+
+enum err catalog_open(const char *dir, uint64_t map_bytes, struct catalog **out, uint64_t *run,
+                      struct error *error)
+{
+    struct catalog *catalog;
+    enum err err = environment_open(dir, map_bytes, 0, &catalog, error);
+    if (err == OK)
+        err = setup(catalog, run, error);
+    if (err != OK) {
+        catalog_close(catalog);
+        return err;
+    }
+    *out = catalog;
+    return OK;
+}
+
+static enum err setup_to_look(struct catalog *catalog, struct error *error)
+{
+    struct catalog_txn *t = NULL;
+    uint64_t format = 0;
+    TRY(catalog_begin(catalog, false, &t, error));
+    enum err err = tables_open(t, 0, error);
+    if (err == OK)
+        err = meta_get(t, "format", &format, error);
+    int rc = mdb_txn_commit(t->txn); // an abort would close the tables again
+    free(t);
+    if (err == OK && rc != 0)
+        return lmdb_fail(error, rc, "commit");
+    if (err == ERR_NOT_FOUND) // of a table; of the file is another matter
+        return fail(error, ERR_CORRUPT, 0, "a table of the catalog is missing");
+    TRY(err);
+    return format <= CATALOG_FORMAT
+               ? OK
+               : fail(error, ERR_UNSUPPORTED, 0,
+                      "the object store has format %llu, this smelt knows up to %d",
+                      (unsigned long long)format, CATALOG_FORMAT);
+}
+
+enum err catalog_open_to_look(const char *dir, struct catalog **out, struct error *error)
+{
+    struct catalog *catalog;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    if (access(path, F_OK) != 0)
+        return fail(error, ERR_NOT_FOUND, 0, "there is no catalog '%s'", path);
+    enum err err = environment_open(dir, 0, MDB_RDONLY | MDB_NOLOCK, &catalog, error);
+    if (err == OK)
+        err = setup_to_look(catalog, error);
     if (err != OK) {
         catalog_close(catalog);
         return err;

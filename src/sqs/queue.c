@@ -110,14 +110,15 @@ enum err queues_open(const struct queues_config *config, struct queues **out, st
                                 .ctx = qs,
                                 .replay = queues_replay,
                                 .on_durable = on_durable,
-                                .on_failed = on_failed};
+                                .on_failed = on_failed,
+                                .inspection = config->inspection};
     memcpy(jc.store, config->store_id, STORE_ID_BYTES);
     enum err err = journal_open(&jc, &qs->journal, error);
     if (err == OK) {
         time_anchor(qs);
         err = queues_settle(qs, queues_time(qs, config->monotonic_ms), error);
     }
-    if (err == OK)
+    if (err == OK && config->inspection == NULL)
         err = boot_append(qs, error);
     if (err != OK) {
         queues_close(qs);

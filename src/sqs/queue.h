@@ -38,6 +38,9 @@ struct queues_config {
     void *ctx;
     void (*on_durable)(void *ctx, uint64_t sequence);        // after the queues have taken note
     void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
+    // NULL; else the store is only looked at, damage or not (journal/inspection.h): the queues can be
+    // read, nothing can be changed. A queue whose own record is lost is called lost-NUMBER.
+    struct journal_inspection *inspection;
 };
 
 enum err queues_open(const struct queues_config *config, struct queues **out,

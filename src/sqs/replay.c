@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -433,6 +434,24 @@ static void settle_index(struct queues *qs)
     }
 }
 
+// Only looking: what is left of a queue is shown under another name.
+static void settle_lost_queue(struct queues *qs, struct queue *q)
+{
+    struct journal_inspection *in = qs->config.inspection;
+    char name[QUEUE_NAME_MAX + 1];
+    if (in->damages == 0) {
+        struct journal_damage d = {.file = "manifest"};
+        snprintf(d.text, sizeof d.text, "there are messages of queue %llu, but no record of it",
+                 (unsigned long long)q->id);
+        in->damages++;
+        if (in->on_damage != NULL)
+            in->on_damage(in->ctx, &d);
+    }
+    snprintf(name, sizeof name, "lost-%llu", (unsigned long long)q->id);
+    queue_name_set(qs, q, span_from(name));
+    q->known = true;
+}
+
 enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
 {
     for (uint32_t i = 0; i < qs->queue_slots; i++)
@@ -446,7 +465,10 @@ enum err queues_settle(struct queues *qs, int64_t now_ms, struct error *error)
         struct queue *q = qs->queues[i];
         if (q == NULL)
             continue;
-        if (!q->known && (q->age.head != NONE || q->sourced > 0))
+        bool lost = !q->known && (q->age.head != NONE || q->sourced > 0);
+        if (lost && qs->config.inspection != NULL)
+            settle_lost_queue(qs, q);
+        else if (lost)
             return fail(
                 error, ERR_CORRUPT, 0,
                 "the journal in '%s' has messages of queue %llu, but no record of that queue",
