@@ -16,7 +16,7 @@ __attribute__((target("avx512f"))) static void swish_avx512(const float *x, floa
     const __m512 c4 = _mm512_set1_ps(0.009675541f), c5 = _mm512_set1_ps(0.001327647f);
     for (size_t i = 0; i < count; i += 16) {
         size_t left = count - i;
-        __mmask16 lanes = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        __mmask16 lanes = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
         __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
         __m512 t = _mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(v, factor), high), low);
         __m512 whole = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
