@@ -132,11 +132,11 @@ static void print_settings(const struct stat *s, struct buf *out)
     text_age(queue_number(a, "MessageRetentionPeriod"), retention);
     buf_printf(out,
                "  settings      visibility %s s, retention %s, delay %s s, long poll %s s, largest "
-               "message %lld bytes\n",
+               "message %lld KiB\n",
                queue_attribute(a, "VisibilityTimeout", "?"), retention,
                queue_attribute(a, "DelaySeconds", "?"),
                queue_attribute(a, "ReceiveMessageWaitTimeSeconds", "?"),
-               (long long)queue_number(a, "MaximumMessageSize"));
+               (long long)queue_number(a, "MaximumMessageSize") / 1024);
     if (strcmp(queue_attribute(a, "FifoQueue", "false"), "true") == 0)
         buf_printf(out, "  FIFO          deduplication by %s, scope %s\n",
                    strcmp(queue_attribute(a, "ContentBasedDeduplication", "false"), "true") == 0
