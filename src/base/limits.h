@@ -75,6 +75,13 @@ enum {
     WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed
     WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
     WORKER_MODELS_MAX = 16,             // in one pool: all of them are in memory
+    WORKER_LOAD_S_MAX = 600,            // a zygote that loads longer is not taken
+    WORKER_IDLE_S = 60,                 // a child that had no job so long goes, above the least
+    WORKER_CHILD_EXTRA_BYTES = 16 << 20, // what a child may take beyond what its proof measured:
+                                         // larger pictures
+    WORKER_KEEP_S = 600,                // the generation before is kept so long for the way back
+    WORKER_SETTLE_MS = 300,             // quiet after a change of a package, before it is looked at,
+    WORKER_SETTLE_MS_MAX = 5000,        // and how long that may be put off
     WORKER_STDERR_BYTES_MAX = 64 << 10, // what a child may print for one job; above it is killed
     WORKER_STDERR_TAIL_BYTES = 2 << 10, // its last lines, kept for the reason of its death
     WORKER_ANSWER_BYTES_MAX = 64 << 10, // predictions as JSON: 100 labels of 500 bytes

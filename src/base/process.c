@@ -1,10 +1,12 @@
 #include "base/process.h"
 
+#include "base/cgroup.h"
 #include "base/check.h"
 #include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -122,25 +124,13 @@ void process_raise_file_limit(int wanted)
     }
 }
 
-// Whole processors of the cgroup's quota, 0 if there is none.
-static int cgroup_cpus(void)
-{
-    char text[64] = "";
-    AUTO_FD int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
-        return 0;
-    long quota, period;
-    if (sscanf(text, "%ld %ld", &quota, &period) != 2 || quota <= 0 || period <= 0)
-        return 0; // "max 100000"
-    return (int)((quota + period - 1) / period);
-}
-
 int process_cpu_count(void)
 {
     cpu_set_t set;
     int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int quota = cgroup_cpus();
-    if (quota > 0 && quota < cpus)
-        cpus = quota;
+    struct cgroup_limits limits;
+    cgroup_read("", &limits);
+    if (limits.cpus > 0 && limits.cpus < cpus)
+        cpus = (int)ceil(limits.cpus);
     return cpus > 0 ? cpus : 1;
 }

@@ -7,6 +7,8 @@
 #include "cli/commands.h"
 #include "cli/model_names.h"
 #include "cli/options.h"
+#include "engine/package.h"
+#include "engine/package_default.h"
 #include "gateway/gateway.h"
 
 #include <signal.h>
@@ -19,7 +21,9 @@ enum { MODELS_MAX = 64 };
 static const struct option table[] = {
     {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
      "REST and the page; port 0 takes any free one"},
-    {"model", "NAME,…", "demo", "models that the workers have; the first is the default"},
+    {"model", "MODEL,…", NULL,
+     "as the workers have it: the first is the default (default: xception once it is fetched,\n"
+     "else demo)"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, else Amazon)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
@@ -45,7 +49,10 @@ struct command_state {
 // --model: each is a package on this machine, or only the name of one that the workers have.
 static enum err read_models(struct command_state *c, struct error *error)
 {
-    struct span rest = span_from(options_get(&c->options, "model"));
+    AUTO_BUF struct buf search_path = {0};
+    package_search_path(options_get(&c->options, "models"), &search_path);
+    const char *list = options_get(&c->options, "model");
+    struct span rest = span_from(list != NULL ? list : package_default_name(search_path.data));
     while (rest.len > 0) {
         struct span part = span_trim(span_cut(rest, ',', &rest));
         if (part.len == 0)

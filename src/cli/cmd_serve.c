@@ -10,6 +10,8 @@
 #include "cli/model_names.h"
 #include "cli/options.h"
 #include "cli/supervisor.h"
+#include "engine/package.h"
+#include "engine/package_default.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -28,11 +30,16 @@ static const struct option table[] = {
     {"sqs-cooldown", "SECONDS", "60",
      "how long a purge refuses the next one, and a deleted queue's name a new queue; 0: never"},
     {"s3-listen", "ADDR:PORT", "127.0.0.1:9000", "the object store"},
-    {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
+    {"model", "MODEL,…", NULL,
+     "packages' names or folders, or ONNX files; the first answers jobs that name none\n"
+     "(default: xception once it is fetched, else demo)"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"exec", "COMMAND", NULL, "a program that answers instead of a model (docs/handlers.md)"},
     {"exec-name", "NAME", NULL, "what jobs call it (default: the program's file name)"},
-    {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
+    {"workers", "MIN:MAX|N", NULL,
+     "processes that infer: more with more jobs, fewer when idle (default: 1 to the usable\n"
+     "processors)"},
+    {"pin", NULL, NULL, "each of them on a processor of its own"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
     {"quiet", NULL, NULL, NULL},
     {"lifeline-fd", "FD", NULL, NULL},
@@ -46,7 +53,8 @@ struct serve {
     struct loop *loop;
     struct supervisor *supervisor;
     const char *credentials;       // path
-    const char *model_name;        // as jobs call it
+    const char *model;             // --model, or the default
+    const char *model_name;        // of the first one, as jobs call it
     char address[ROLE_COUNT][256]; // of each --…-listen, without the port
     char listen[ROLE_COUNT][300];  // with the port it got
     char url[ROLE_COUNT][300];
@@ -127,7 +135,7 @@ static void set_environment(struct serve *serve)
 
 static void add_models(struct serve *serve, const char **argv)
 {
-    add(argv, "--model", options_get(&serve->options, "model"));
+    add(argv, "--model", serve->model);
     if (options_get(&serve->options, "models") != NULL)
         add(argv, "--models", options_get(&serve->options, "models"));
 }
@@ -146,6 +154,8 @@ static void worker_arguments(void *ctx, int port, const char **argv)
     }
     if (options_get(&serve->options, "workers") != NULL)
         add(argv, "--workers", options_get(&serve->options, "workers"));
+    if (options_on(&serve->options, "pin"))
+        add(argv, "--pin", NULL);
 }
 
 static void gateway_arguments(void *ctx, int port, const char **argv)
@@ -234,6 +244,10 @@ static void on_signal(void *ctx, int signal)
         supervisor_child_ended(serve->supervisor);
         return;
     }
+    if (signal == SIGHUP && !isatty(STDIN_FILENO)) { // else its terminal is gone
+        supervisor_signal(serve->supervisor, WORKER, SIGHUP);
+        return;
+    }
     log_event(LOG_INFO, "stopping", "signal=%d", signal);
     supervisor_stop(serve->supervisor);
 }
@@ -263,6 +277,25 @@ static void clean_environment(const struct serve *serve)
     setenv("AWS_SHARED_CREDENTIALS_FILE", serve->credentials, 1);
 }
 
+// Every model must be there: better said now than by a worker that cannot start.
+static enum err find_models(struct serve *serve, struct error *error)
+{
+    const char *folders = options_get(&serve->options, "models");
+    AUTO_BUF struct buf search_path = {0};
+    package_search_path(folders, &search_path);
+    serve->model = options_get(&serve->options, "model");
+    if (serve->model == NULL)
+        serve->model = package_default_name(search_path.data);
+    struct span rest = span_from(serve->model);
+    do {
+        const char *name, *one = arena_copy(&serve->arena, span_trim(span_cut(rest, ',', &rest)));
+        TRY(model_name_find(one, folders, &serve->arena, &name, NULL, error));
+        if (serve->model_name == NULL)
+            serve->model_name = name;
+    } while (rest.len > 0);
+    return OK;
+}
+
 static enum err prepare(struct serve *serve, int *lock_fd, struct error *error)
 {
     const char *data = options_get(&serve->options, "data");
@@ -271,9 +304,7 @@ static enum err prepare(struct serve *serve, int *lock_fd, struct error *error)
         TRY(handler_name_find(exec, options_get(&serve->options, "exec-name"), &serve->arena,
                               &serve->model_name, error));
     else
-        TRY(model_name_find(options_get(&serve->options, "model"),
-                            options_get(&serve->options, "models"), &serve->arena,
-                            &serve->model_name, NULL, error));
+        TRY(find_models(serve, error));
     TRY(dir_make(data, error));
     TRY(dir_lock(data, lock_fd, error));
     serve->credentials = arena_printf(&serve->arena, "%s/credentials", data);

@@ -1,6 +1,7 @@
 // `smelt worker` and `smelt zygote`, the process that it starts.
 #include "worker/worker_role.h"
 
+#include "base/cgroup.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -8,19 +9,27 @@
 #include "cli/handler_name.h"
 #include "cli/options.h"
 #include "engine/package.h"
+#include "engine/package_default.h"
 #include "job/job.h"
 #include "worker/zygote.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct option worker_options[] = {
-    {"model", "NAME|DIR|FILE", "demo", "a model package's name or folder, or an ONNX file"},
+    {"model", "MODEL,…", NULL,
+     "packages' names or folders, or ONNX files; the first answers jobs that name none\n"
+     "(default: xception once it is fetched, else demo); NAME@int8, NAME@fp32: in this precision"},
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"exec", "COMMAND", NULL, "a program that answers instead of a model (docs/handlers.md)"},
     {"exec-name", "NAME", NULL, "what jobs call it (default: the program's file name)"},
-    {"workers", "N", NULL, "processes that infer (default: processors - 1, at least 1)"},
+    {"workers", "MIN:MAX|N", NULL,
+     "processes that infer: more with more jobs, fewer when idle (default: 1 to the usable\n"
+     "processors)"},
+    {"idle", "S", "60", "a process above MIN that had no job so long ends"},
+    {"pin", NULL, NULL, "each process on a processor of its own"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
     {"region", "NAME", NULL, "default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1"},
@@ -59,6 +68,48 @@ static bool start_log(const struct options *o, const char *role)
     return true;
 }
 
+// "4" or "1:12", "1:" up to the default.
+static bool parse_workers(const char *text, int usable, int *min, int *max)
+{
+    uint64_t low = 1, high = (uint64_t)usable;
+    struct span rest, first = span_cut(span_from(text), ':', &rest);
+    bool good = text == NULL || span_to_u64(first, WORKER_CHILDREN_MAX, &low);
+    if (text != NULL && strchr(text, ':') == NULL)
+        high = low;
+    else if (good && rest.len > 0)
+        good = span_to_u64(rest, WORKER_CHILDREN_MAX, &high);
+    else if (high < low)
+        high = low;
+    if (!good || low < 1 || high < low) {
+        fprintf(stderr,
+                "smelt: --workers takes a number or MIN:MAX, from 1 to %d, not '%.40s'; for "
+                "example 1:12\n",
+                WORKER_CHILDREN_MAX, text);
+        return false;
+    }
+    *min = (int)low;
+    *max = (int)high;
+    return true;
+}
+
+// What this machine, or container, has for us; said in the log with its reasons.
+static uint64_t find_capacity(int min, int max)
+{
+    struct cgroup_limits limits;
+    cgroup_read("", &limits);
+    uint64_t memory = cgroup_memory_left("", &limits);
+    char quota[40] = "none", group[40] = "none";
+    if (limits.cpus > 0)
+        snprintf(quota, sizeof quota, "%.2f", limits.cpus);
+    if (limits.memory_bytes > 0)
+        snprintf(group, sizeof group, "%llu", (unsigned long long)(limits.memory_bytes >> 20));
+    log_event(LOG_INFO, "capacity",
+              "children=%d:%d usable_processors=%d cpu_quota=%s memory_left_mib=%llu "
+              "memory_limit_mib=%s",
+              min, max, process_cpu_count(), quota, (unsigned long long)(memory >> 20), group);
+    return memory;
+}
+
 // The folders of packages as one path, whoever runs.
 static void find_models(const struct options *o, struct buf *out)
 {
@@ -85,12 +136,13 @@ static bool find_handler(const struct options *o, struct arena *arena, const cha
 
 static int run_worker(const struct options *o)
 {
-    long children, receives, visibility_s, timeout_s, ready_fd, lifeline_fd;
-    int cpus = process_cpu_count();
+    long idle_s, receives, visibility_s, timeout_s, ready_fd, lifeline_fd;
+    int min, max;
     AUTO_ARENA struct arena arena = {0};
     const char *model;
     if (!start_log(o, "worker") || !find_handler(o, &arena, &model) ||
-        !optional_int(o, "workers", 1, WORKER_CHILDREN_MAX, cpus > 1 ? cpus - 1 : 1, &children) ||
+        !parse_workers(options_get(o, "workers"), process_cpu_count(), &min, &max) ||
+        !options_int(o, "idle", 1, 86400, &idle_s) ||
         !options_int(o, "max-receive-count", 1, 1000, &receives) ||
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
         !options_int(o, "job-timeout", 1, 3600, &timeout_s) ||
@@ -105,10 +157,16 @@ static int run_worker(const struct options *o)
         buf_add_text(&credentials, options_get(o, "credentials"));
     else if (options_get(o, "data") != NULL)
         buf_printf(&credentials, "%s/credentials", options_get(o, "data"));
+    if (model == NULL)
+        model = package_default_name(models.data != NULL ? models.data : "");
     const struct worker_config config = {.model = model,
                                          .exec = options_get(o, "exec"),
                                          .search_path = models.data != NULL ? models.data : "",
-                                         .children = (int)children,
+                                         .children = max,
+                                         .children_min = min,
+                                         .idle_ms = (int)idle_s * 1000,
+                                         .memory_bytes = find_capacity(min, max),
+                                         .pin = options_on(o, "pin"),
                                          .sqs_endpoint = options_get(o, "sqs-endpoint"),
                                          .s3_endpoint = options_get(o, "s3-endpoint"),
                                          .region = options_get(o, "region"),
@@ -149,6 +207,8 @@ int zygote_main(int argc, char **argv)
         {"model", "M", NULL, NULL},
         {"models", "DIRS", NULL, NULL},
         {"exec", "COMMAND", NULL, NULL},
+        {"known", "FINGERPRINTS", NULL, NULL},
+        {"pin", NULL, NULL, NULL},
         {"log-level", "LEVEL", "info", NULL},
         {0},
     };
@@ -166,7 +226,9 @@ int zygote_main(int argc, char **argv)
     const struct zygote_config config = {.control_fd = (int)fd,
                                          .model = options_get(&options, "model"),
                                          .search_path = options_get(&options, "models"),
-                                         .exec = options_get(&options, "exec")};
+                                         .exec = options_get(&options, "exec"),
+                                         .pin = options_on(&options, "pin"),
+                                         .known = options_get(&options, "known")};
     code = zygote_run(&config);
     options_release(&options);
     return code;

@@ -118,6 +118,10 @@ static enum err copy_files(const struct package *p, json_t *json, struct package
                            struct error *error)
 {
     const char *labels = json_string_value(json_object_get(json, "labels"));
+    const char *sample =
+        json_string_value(json_object_get(json_object_get(json, "sample"), "picture"));
+    if (sample != NULL)
+        TRY(copy_file(p->sample_path, sample, draft, error));
     TRY(copy_file(p->model_path, json_string_value(json_object_get(json, "file")), draft, error));
     if (labels == NULL)
         return OK;

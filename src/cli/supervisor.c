@@ -89,6 +89,12 @@ void supervisor_free(struct supervisor *s)
     free(s);
 }
 
+void supervisor_signal(const struct supervisor *s, size_t role, int signal)
+{
+    if (s->roles[role].pid > 0)
+        kill(s->roles[role].pid, signal);
+}
+
 int supervisor_port(const struct supervisor *s, size_t role)
 {
     return s->roles[role].port;

@@ -31,9 +31,16 @@ void package_free(struct package *p)
     free(p->folder);
     free(p->model_path);
     free(p->int8_path);
+    free(p->sample_path);
+    free(p->sample_label);
     free(p->labels);
     free(p->groups);
     free(p);
+}
+
+const char *package_place(const struct package *p)
+{
+    return p->is_file ? p->model_path : p->folder;
 }
 
 static char *copy_span(struct span s)
@@ -122,6 +129,8 @@ static enum err folder_read(struct package *p, struct package_files *files, stru
     p->model_path = join(p->folder, files->model);
     if (files->int8)
         p->int8_path = join(p->folder, PACKAGE_INT8_FILE);
+    if (files->sample != NULL)
+        p->sample_path = join(p->folder, files->sample);
     if (files->labels != NULL) {
         path = join(p->folder, files->labels);
         err = labels_read(path, p, error);
@@ -243,6 +252,7 @@ static enum err bare_file(const char *path, struct package *p, struct error *err
     p->folder = slash != NULL ? copy_span((struct span){path, (size_t)(slash - path)})
                               : copy_span(SPAN("."));
     p->model_path = copy_span(span_from(path));
+    p->is_file = true;
     return OK;
 }
 
@@ -269,6 +279,7 @@ static enum err package_read(const char *name, const char *search_path, struct p
         enum err err = folder_read(p, &files, error);
         free(files.model);
         free(files.labels);
+        free(files.sample);
         TRY(err);
     }
     return model_digest(p->model_path, p->sha256, error);
@@ -291,7 +302,7 @@ static enum err add_all(struct digest *d, const struct package *p, struct error 
     digest_update(d, p->sha256, strlen(p->sha256) + 1);
     for (size_t i = 0; i < p->label_count; i++)
         digest_update(d, p->labels[i], strlen(p->labels[i]) + 1);
-    if (has_package(p->folder)) {
+    if (!p->is_file) {
         char *json = join(p->folder, "smelt.json");
         enum err err = add_file(d, json, error);
         free(json);

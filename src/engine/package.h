@@ -15,6 +15,7 @@ struct package {
     char *name;                   // "demo"
     char *version, *description;  // free text, "" where the package has none
     char *folder;                 // where it was found
+    bool is_file;                 // a bare ONNX file
     char *model_path;             // the ONNX file
     char *int8_path;              // how to compute in int8; NULL: in fp32
     char sha256[65];              // of the model file: names the model in results
@@ -28,6 +29,8 @@ struct package {
     bool softmax;          // output.kind "logits": scores are softmax(output)
     bool output_known;     // the package says so; else the predictor looks at an output
     int top_k;
+    char *sample_path;  // a picture that proves the package; NULL: none
+    char *sample_label; // what the best prediction for it must be called; NULL: anything
 };
 
 // name_or_path: a package's name (looked up in the folders of search_path, colon-separated), a
@@ -41,6 +44,8 @@ struct package {
 enum err package_open(const char *name_or_path, const char *search_path, struct package **out,
                       struct error *error) MUST_CHECK;
 void package_free(struct package *p);
+// The folder where it was found; of a bare file the file.
+const char *package_place(const struct package *p);
 
 // Fits package and network together, once: width, height and layout where the package does not give
 // them, "class N" where it has no labels. ERR_FORMAT, naming both sides, where they contradict:

@@ -298,12 +298,26 @@ static bool is_plain_name(const char *name)
     return name[0] != '\0';
 }
 
+static enum err parse_sample(json_t *object, struct package *p, struct package_files *files,
+                             struct error *error)
+{
+    static const char *const known[] = {"picture", "label", NULL};
+    struct fields f;
+    TRY(fields_open(&f, object, "sample.", known, error));
+    TRY(get_text(&f, "picture", 200, &files->sample));
+    TRY(get_text(&f, "label", 1000, &p->sample_label));
+    if (files->sample == NULL || !is_plain_name(files->sample))
+        return fail(error, ERR_FORMAT, 0,
+                    "field 'sample.picture' must name a picture in the package's own folder");
+    return OK;
+}
+
 static enum err parse_top(json_t *object, struct package *p, struct package_files *files,
                           struct error *error)
 {
     static const char *const known[] = {"name",   "version",         "description", "file",
                                         "labels", "precision",       "input",       "output",
-                                        "groups", "group_threshold", NULL};
+                                        "groups", "group_threshold", "sample",      NULL};
     static const char *const precisions[] = {"fp32", "int8", NULL};
     struct fields f;
     int precision = 0;
@@ -327,11 +341,14 @@ static enum err parse_top(json_t *object, struct package *p, struct package_file
                     "field 'labels' must name a text file in the package's own folder");
     json_t *input = json_object_get(object, "input"), *output = json_object_get(object, "output");
     json_t *groups = json_object_get(object, "groups");
+    json_t *sample = json_object_get(object, "sample");
     json_t *threshold = json_object_get(object, "group_threshold");
     if (input != NULL)
         TRY(parse_input(input, &p->preprocess, error));
     if (output != NULL)
         TRY(parse_output(output, p, error));
+    if (sample != NULL)
+        TRY(parse_sample(sample, p, files, error));
     if (groups != NULL)
         TRY(parse_groups(groups, p, error));
     if (threshold != NULL) {

@@ -7,6 +7,7 @@
 struct package_files {
     char *model;  // never NULL after success
     char *labels; // NULL: none
+    char *sample; // NULL: none
     bool int8;    // the network is to compute as PACKAGE_INT8_FILE says
 };
 #define PACKAGE_INT8_FILE "int8.json"

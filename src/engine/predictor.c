@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 struct predictor {
@@ -213,6 +214,18 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
         return err;
     }
     *out = p;
+    return OK;
+}
+
+enum err predictor_fingerprint(const char *name_or_path, const char *search_path, char out[65],
+                               struct error *error)
+{
+    struct package *p;
+    memset(out, '0', 64);
+    out[64] = '\0';
+    TRY(package_open(name_or_path, search_path, &p, error));
+    memcpy(out, p->fingerprint, sizeof p->fingerprint);
+    package_free(p);
     return OK;
 }
 

@@ -27,6 +27,9 @@ struct prediction_result {
 // Loads and packs. To be called once, before any fork.
 enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
                         struct error *error) MUST_CHECK;
+// package->fingerprint of what predictor_open would load now.
+enum err predictor_fingerprint(const char *name_or_path, const char *search_path, char out[65],
+                               struct error *error) MUST_CHECK;
 void predictor_free(struct predictor *p);
 const struct package *predictor_package(const struct predictor *p);
 const struct engine *predictor_engine(const struct predictor *p);

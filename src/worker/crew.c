@@ -70,156 +70,26 @@ void crew_give_up(struct crew *c, const char *sentence)
         c->config.handlers.on_failed(c->config.handlers.ctx, sentence);
 }
 
-// --- the zygote ---
-
-static void zygote_start(struct crew *c);
-
-static void on_zygote_restart(void *ctx)
-{
-    zygote_start(ctx);
-}
-
-static void zygote_close(struct crew *c)
-{
-    loop_watch_remove(c->config.loop, &c->control_watch);
-    loop_watch_remove(c->config.loop, &c->pid_watch);
-    fd_close(&c->control_fd);
-    fd_close(&c->pid_fd);
-    c->zygote_pid = 0;
-    c->zygote_ready = false;
-}
-
-static void zygote_kill(struct crew *c)
-{
-    if (c->zygote_pid > 0) { // its children die with it
-        kill(c->zygote_pid, SIGKILL);
-        waitpid(c->zygote_pid, NULL, 0);
-    }
-    zygote_close(c);
-}
-
-static void zygote_start_later(struct crew *c)
-{
-    c->zygote_failures++;
-    loop_timer_set(c->config.loop, &c->zygote_restart,
-                   loop_now_ms(c->config.loop) +
-                       (c->zygote_failures == 1 ? 0 : crew_back_off_ms(c->zygote_failures)),
-                   on_zygote_restart, c);
-}
-
-// One report, if there is one. False: there was none.
-static bool take_report(struct crew *c)
-{
-    struct zygote_report report;
-    ssize_t got = recv(c->control_fd, &report, sizeof report, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return false;
-    if (got != (ssize_t)sizeof report) { // its end is reported by its pidfd
-        loop_watch_remove(c->config.loop, &c->control_watch);
-        return false;
-    }
-    if (report.kind == ZYGOTE_MODEL && c->models_heard < WORKER_MODELS_MAX) {
-        c->models[c->models_heard++] = report.model;
-    } else if (report.kind == ZYGOTE_READY) {
-        c->model_count = c->models_heard;
-        c->zygote_ready = true;
-        c->zygote_failures = 0;
-        for (int i = 0; i < c->config.children; i++)
-            slot_start(&c->slots[i]);
-    } else if (report.kind == ZYGOTE_FAILED) {
-        char text[600];
-        snprintf(c->why, sizeof c->why, "%s", report.sentence);
-        // at the start it is the worker's last sentence, which needs no second one in the log
-        log_event(c->ever_ready ? LOG_ERROR : LOG_INFO, "model_failed", "why=%s",
-                  log_quote(c->why, text, sizeof text));
-    } else if (report.kind == ZYGOTE_DIED && report.slot < (uint32_t)c->config.children) {
-        slot_died(&c->slots[report.slot], &report);
-    }
-    return true;
-}
-
-static void on_zygote_report(void *ctx, uint32_t events)
-{
-    (void)events;
-    take_report(ctx);
-}
-
-// The zygote has ended, and its children with it: no job is to blame.
-static void on_zygote_end(void *ctx, uint32_t events)
-{
-    struct crew *c = ctx;
-    struct crew_death death;
-    int status = 0;
-    char text[200];
-    (void)events;
-    while (c->control_watch.active && take_report(c)) // its last words
-        continue;
-    waitpid(c->zygote_pid, &status, 0);
-    crew_describe_death(c, status, false, false, &death);
-    bool explained = !c->ever_ready && c->why[0] != '\0';
-    log_event(explained ? LOG_INFO : LOG_ERROR, "zygote_died", "pid=%d why=%s", (int)c->zygote_pid,
-              log_quote(death.sentence, text, sizeof text));
-    zygote_close(c);
-    for (int i = 0; i < c->config.children; i++) {
-        loop_timer_cancel(c->config.loop, &c->slots[i].restart);
-        if (c->slots[i].state != SLOT_OFF)
-            slot_bury(&c->slots[i], NULL);
-    }
-    if (!c->ever_ready) {
-        char sentence[700];
-        snprintf(sentence, sizeof sentence, "the process that loads model '%s' was %s",
-                 c->config.model, death.sentence);
-        crew_give_up(c, c->why[0] != '\0' ? c->why : sentence);
-        return;
-    }
-    zygote_start_later(c);
-}
-
-static enum err zygote_spawn(struct crew *c, struct error *error)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return fail(error, ERR_IO, errno, "make the zygote's socket");
-    c->control_fd = pair[0];
-    AUTO_FD int theirs = pair[1];
-    const char *argv[] = {
-        "smelt",    "zygote",              "--fd",
-        "3",        "--model",             c->config.model,
-        "--models", c->config.search_path, c->config.exec != NULL ? "--exec" : NULL,
-        c->config.exec,     NULL};
-    struct process_fd fds[] = {{theirs, 3}};
-    TRY(process_spawn(argv, fds, 1, &c->zygote_pid, error));
-    c->pid_fd = (int)syscall(SYS_pidfd_open, c->zygote_pid, 0);
-    if (c->pid_fd < 0)
-        return fail(error, ERR_IO, errno, "watch the zygote");
-    TRY(loop_watch_add(c->config.loop, &c->pid_watch, c->pid_fd, EPOLLIN, on_zygote_end, c, error));
-    return loop_watch_add(c->config.loop, &c->control_watch, c->control_fd, EPOLLIN,
-                          on_zygote_report, c, error);
-}
-
-static void zygote_start(struct crew *c)
-{
-    struct error error;
-    c->why[0] = '\0';
-    c->models_heard = 0;
-    c->counts.zygote_starts++;
-    if (zygote_spawn(c, &error) == OK)
-        return;
-    char text[520];
-    log_event(LOG_ERROR, "zygote_start_failed", "why=%s", log_quote(error.msg, text, sizeof text));
-    zygote_kill(c);
-    zygote_start_later(c);
-}
-
 // --- the crew ---
+
+static void on_packages(void *ctx)
+{
+    crew_reload(ctx);
+}
 
 enum err crew_new(const struct crew_config *config, struct crew **out, struct error *error)
 {
-    CHECK(config->children >= 1 && config->children <= WORKER_CHILDREN_MAX);
+    CHECK(config->children >= 1 && config->children <= WORKER_CHILDREN_MAX &&
+          config->children_min <= config->children);
     struct crew *c = calloc(1, sizeof *c);
     CHECK(c != NULL);
     c->config = *config;
-    c->control_fd = c->pid_fd = -1;
+    if (config->children_min < 1)
+        c->config.children_min = config->children;
+    if (config->idle_ms < 1)
+        c->config.idle_ms = WORKER_IDLE_S * 1000;
+    c->wanted = c->config.children_min;
+    c->limit = config->children;
     c->slots = calloc((size_t)config->children, sizeof *c->slots);
     CHECK(c->slots != NULL);
     for (int i = 0; i < config->children; i++) {
@@ -227,8 +97,8 @@ enum err crew_new(const struct crew_config *config, struct crew **out, struct er
         c->slots[i].index = (uint32_t)i;
         c->slots[i].socket_fd = c->slots[i].memory_fd = -1;
     }
-    c->counts.zygote_starts = 1;
-    enum err err = zygote_spawn(c, error);
+    c->watch = package_watch_new(config->loop, config->search_path, config->model, on_packages, c);
+    enum err err = generation_start(c, error);
     if (err != OK) {
         crew_free(c);
         return err;
@@ -242,11 +112,33 @@ void crew_free(struct crew *c)
     if (c == NULL)
         return;
     loop_timer_cancel(c->config.loop, &c->zygote_restart);
+    loop_timer_cancel(c->config.loop, &c->shrink);
     for (int i = 0; i < c->config.children; i++)
         slot_close(&c->slots[i]);
-    zygote_kill(c);
+    while (c->generations != NULL)
+        generation_end(c->generations);
+    package_watch_free(c->watch);
     free(c->slots);
     free(c);
+}
+
+void crew_reload(struct crew *c)
+{
+    if (c->serving != NULL || c->zygote_restart.heap_place != 0)
+        change_start(c);
+    else
+        c->look_again = true; // one loads already
+}
+
+void crew_status(const struct crew *c, struct buf *out)
+{
+    for (size_t i = 0; c->serving != NULL && i < c->model_count; i++)
+        buf_printf(out, "model %s %s sha256 %.12s generation %u\n", c->models[i].name,
+                   c->models[i].precision, c->models[i].sha256, c->serving->number);
+    if (c->coming != NULL && c->serving != NULL)
+        buf_printf(out, "generation %u loads\n", c->coming->number);
+    if (c->refused[0] != '\0')
+        buf_printf(out, "the models' new state was refused: %s\n", c->refused);
 }
 
 size_t crew_model_count(const struct crew *c)
@@ -266,7 +158,7 @@ int crew_find_model(const struct crew *c, const char *name)
     if (name[0] == '\0')
         return 0;
     for (size_t i = 0; i < c->model_count; i++) {
-        struct span given = span_cut(rest, ',', &rest); // as --model has it
+        struct span given = span_trim(span_cut(rest, ',', &rest)); // as --model has it
         if (strcmp(c->models[i].name, name) == 0 || span_is(given, name))
             return (int)i;
     }
@@ -281,23 +173,29 @@ bool crew_able(const struct crew *c)
     return false;
 }
 
+static bool can_grow(const struct crew *c)
+{
+    return c->serving != NULL && c->wanted < c->limit;
+}
+
 size_t crew_room(const struct crew *c)
 {
-    size_t room = 0;
+    size_t room = can_grow(c) ? CHILD_LANES * (size_t)(c->limit - c->wanted) : 0;
     for (int i = 0; i < c->config.children; i++)
         if (slot_usable(&c->slots[i]))
             room += CHILD_LANES - c->slots[i].pending;
     return room;
 }
 
-// The fewest jobs first, then a child that is up, then the one whose job began first.
+// The fewest jobs first, then a child that is up, then the one whose job began first; of idle ones
+// the lowest, so that the highest have nothing to do and can go.
 static bool slot_better(const struct slot *a, const struct slot *b)
 {
     if (a->pending != b->pending)
         return a->pending < b->pending;
     if (a->state != b->state)
         return a->state == SLOT_UP;
-    return a->begun_ms < b->begun_ms;
+    return a->pending > 0 && a->begun_ms < b->begun_ms;
 }
 
 static struct slot *best_slot(const struct crew *c)
@@ -311,9 +209,75 @@ static struct slot *best_slot(const struct crew *c)
     return best;
 }
 
+// --- more and fewer children ---
+
+static void on_shrink(void *ctx)
+{
+    struct crew *c = ctx;
+    int64_t now = loop_now_ms(c->config.loop), next = now + c->config.idle_ms;
+    int before = c->wanted;
+    while (c->wanted > c->config.children_min) {
+        struct slot *s = &c->slots[c->wanted - 1];
+        bool idle = s->state == SLOT_OFF || (s->state == SLOT_UP && s->pending == 0);
+        if (!idle || s->idle_ms + c->config.idle_ms > now) {
+            next = idle ? s->idle_ms + c->config.idle_ms : next;
+            break;
+        }
+        loop_timer_cancel(c->config.loop, &s->restart);
+        if (s->state == SLOT_UP)
+            slot_retire(s);
+        c->wanted--;
+    }
+    if (c->wanted < before)
+        log_event(LOG_INFO, "pool_shrank", "children=%d why=\"idle for %d ms\"", c->wanted,
+                  c->config.idle_ms);
+    if (c->wanted > c->config.children_min)
+        loop_timer_set(c->config.loop, &c->shrink, next, on_shrink, c);
+}
+
+// One more child, for a job that would wait behind another one. NULL: it cannot be started.
+static struct slot *grow(struct crew *c)
+{
+    struct slot *s = &c->slots[c->wanted];
+    if (s->state == SLOT_OFF && s->restart.heap_place == 0)
+        slot_start(s);
+    if (!slot_usable(s))
+        return NULL;
+    c->wanted++;
+    log_event(LOG_INFO, "pool_grew", "children=%d of=%d", c->wanted, c->limit);
+    if (c->shrink.heap_place == 0)
+        loop_timer_set(c->config.loop, &c->shrink, loop_now_ms(c->config.loop) + c->config.idle_ms,
+                       on_shrink, c);
+    return s;
+}
+
+void crew_fit_memory(struct crew *c)
+{
+    const struct generation *g = c->serving;
+    uint64_t each = g->child_bytes + WORKER_CHILD_EXTRA_BYTES, shared = g->shared_bytes;
+    uint64_t total = c->config.memory_bytes, rest = total > shared ? total - shared : 0;
+    c->limit = c->config.children;
+    if (total == 0 || g->child_bytes == 0)
+        return;
+    if (rest / each < (uint64_t)c->limit)
+        c->limit = rest / each > 1 ? (int)(rest / each) : 1;
+    bool room = rest >= (uint64_t)c->limit * each + shared;
+    log_event(c->limit < c->config.children ? LOG_WARN : LOG_INFO, "memory",
+              "mib=%llu shared_mib=%llu child_mib=%llu children_max=%d of=%d "
+              "room_for_second_generation=%s",
+              (unsigned long long)(total >> 20), (unsigned long long)(shared >> 20),
+              (unsigned long long)(each >> 20), c->limit, c->config.children, room ? "yes" : "no");
+    if (c->wanted > c->limit) // those that are there already end as they become idle
+        c->wanted = c->limit;
+}
+
 void crew_hand_over(struct crew *c, void *task, const struct crew_job *job)
 {
     struct slot *s = best_slot(c);
+    if (can_grow(c) && (s == NULL || s->pending > 0)) {
+        struct slot *more = grow(c);
+        s = more != NULL ? more : s;
+    }
     CHECK(s != NULL && job->picture.len <= IMAGE_BYTES_MAX &&
           job->note.len <= SLOT_NOTE_BYTES_MAX && job->model < c->model_count);
     slot_hand_over(s, task, job);
@@ -349,6 +313,9 @@ void crew_rebalance(struct crew *c, bool everything)
 struct crew_counts crew_counts(const struct crew *c)
 {
     struct crew_counts counts = c->counts;
+    counts.wanted = c->wanted;
+    counts.limit = c->limit;
+    counts.generation = c->serving != NULL ? c->serving->number : 0;
     for (int i = 0; i < c->config.children; i++) {
         counts.up += c->slots[i].state == SLOT_UP;
         counts.busy += c->slots[i].state == SLOT_UP && c->slots[i].pending > 0;

@@ -23,8 +23,8 @@ struct crew_model {
 struct crew_job {
     size_t model;        // from crew_find_model
     struct span picture; // at most IMAGE_BYTES_MAX; copied
-    struct span note;    // for a program: a JSON object of at most 8 KiB that tells of the job; copied
-    int timeout_ms;      // from the moment that a child begins it
+    struct span note; // for a program: a JSON object of at most 8 KiB that tells of the job; copied
+    int timeout_ms;   // from the moment that a child begins it
     int64_t deadline_ms; // monotonic: not begun after it, stopped at it (ERR_TIMEOUT); 0: none
 };
 
@@ -61,7 +61,12 @@ struct crew_config {
     const char *search_path; // of packages; both borrowed for the crew's life
     const char *exec; // NULL, or the program that answers instead (worker/exec_child.h), as the
                       // shell's command line; model is its name then
-    int children;            // 1 … WORKER_CHILDREN_MAX
+    int children;     // at most; 1 … WORKER_CHILDREN_MAX
+    int children_min; // that stay when nothing is to do; 0: children
+    int idle_ms;      // after which a child above that least goes; 0: WORKER_IDLE_S
+    uint64_t memory_bytes; // for zygote and children together; 0: not known. Fewer children than
+                           // `children` are started when they would need more
+    bool pin;              // each child to a processor of its own
     int job_timeout_ms;
     struct crew_handlers handlers;
 };
@@ -90,8 +95,17 @@ void crew_cancel(struct crew *c, void *task);
 // them (or all of them when everything is true: drain).
 void crew_rebalance(struct crew *c, bool everything);
 
+// Looks whether packages changed. If so a new zygote loads them, proves itself on their sample
+// pictures, and children change over to it between two jobs; if it cannot, all stays as it is.
+// Changes on disk are noticed without this, where the kernel has inotify.
+void crew_reload(struct crew *c);
+// Lines for people: the models that serve, and why the last change was refused.
+void crew_status(const struct crew *c, struct buf *out);
+
 struct crew_counts {
-    int up, busy;
-    uint64_t deaths, hung, zygote_starts;
+    int up, busy, wanted, limit; // children: that work, of these with a job; as many there are to
+                                 // be now, at most
+    uint32_t generation;         // that serves; 0: none
+    uint64_t deaths, hung, zygote_starts, refused;
 };
 struct crew_counts crew_counts(const struct crew *c);

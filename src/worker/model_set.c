@@ -78,7 +78,7 @@ static enum err fill(struct model_set *m, const char *list, const char *search_p
 {
     struct span rest = span_from(list);
     do {
-        TRY(load_one(m, span_cut(rest, ',', &rest), search_path, error));
+        TRY(load_one(m, span_trim(span_cut(rest, ',', &rest)), search_path, error));
     } while (rest.len > 0);
     TRY(make_scratch(m, error));
     for (size_t i = 0; i < m->count; i++)
@@ -105,13 +105,35 @@ void model_set_cool(struct model_set *m)
     madvise(m->scratch, m->scratch_bytes, MADV_DONTNEED);
 }
 
+static void finish_digest(struct digest *d, char out[65])
+{
+    uint8_t bytes[SHA256_BYTES];
+    digest_finish(d, bytes);
+    digest_free(d);
+    hex_encode(bytes, sizeof bytes, out);
+}
+
 void model_set_fingerprint(const struct model_set *m, char out[65])
 {
     struct digest *d = digest_new(DIGEST_SHA256);
     for (size_t i = 0; i < m->count; i++)
         digest_update(d, predictor_package(m->predictors[i])->fingerprint, 64);
-    uint8_t bytes[SHA256_BYTES];
-    digest_finish(d, bytes);
-    digest_free(d);
-    hex_encode(bytes, sizeof bytes, out);
+    finish_digest(d, out);
+}
+
+enum err model_set_fingerprint_of(const char *list, const char *search_path, char out[65],
+                                  struct error *error)
+{
+    struct digest *d = digest_new(DIGEST_SHA256);
+    struct span rest = span_from(list);
+    enum err err;
+    do {
+        AUTO_BUF struct buf name = {0};
+        char one[65];
+        buf_add_span(&name, span_trim(span_cut(rest, ',', &rest)));
+        err = predictor_fingerprint(name.len > 0 ? name.data : "", search_path, one, error);
+        digest_update(d, one, 64);
+    } while (err == OK && rest.len > 0);
+    finish_digest(d, out);
+    return err;
 }

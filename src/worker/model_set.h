@@ -19,3 +19,6 @@ void model_set_cool(struct model_set *m);
 
 // A digest of everything that the packages say: equal ones answer equally.
 void model_set_fingerprint(const struct model_set *m, char out[65]);
+// The same of packages as they are on disk, without loading them.
+enum err model_set_fingerprint_of(const char *list, const char *search_path, char out[65],
+                                  struct error *error) MUST_CHECK;

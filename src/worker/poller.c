@@ -242,6 +242,10 @@ enum err poller_new(const struct poller_config *config, struct poller **out, str
         .search_path = config->search_path,
         .exec = config->exec,
         .children = config->children,
+        .children_min = config->children_min,
+        .idle_ms = config->idle_ms,
+        .memory_bytes = config->memory_bytes,
+        .pin = config->pin,
         .job_timeout_ms = config->job_timeout_ms,
         .handlers = {p, on_crew_ready, on_crew_failed, on_answer, on_death, on_return}};
     enum err err = crew_new(&crew, &p->crew, error);
@@ -328,4 +332,10 @@ void poller_drain(struct poller *p)
     loop_timer_set(p->config.loop, &p->drain_limit,
                    loop_now_ms(p->config.loop) + (WORKER_DRAIN_S_MAX - FLUSH_S_MAX) * 1000,
                    on_drain_limit, p);
+}
+
+void poller_reload(struct poller *p)
+{
+    if (p->crew != NULL && !p->draining)
+        crew_reload(p->crew);
 }

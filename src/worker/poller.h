@@ -21,7 +21,9 @@ struct poller_config {
     int visibility_s;
     const char *model, *search_path;
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
-    int children;
+    int children, children_min, idle_ms; // these and the next two are the crew's
+    uint64_t memory_bytes;
+    bool pin;
     int job_timeout_ms;
     void *ctx;
     void (*on_ready)(void *ctx); // once: model loaded, a child is up, queue and bucket are there
@@ -39,4 +41,6 @@ void poller_drain(struct poller *p);
 
 // Ready: it can take jobs. Else one sentence says what is waited for.
 bool poller_ready(const struct poller *p, struct buf *why);
-void poller_metrics(const struct poller *p, struct buf *out); // Prometheus text
+void poller_reload(struct poller *p); // looks whether model packages changed
+void poller_describe_models(const struct poller *p, struct buf *out); // lines for people
+void poller_metrics(const struct poller *p, struct buf *out);         // Prometheus text

@@ -19,6 +19,12 @@ bool poller_ready(const struct poller *p, struct buf *why)
     return false;
 }
 
+void poller_describe_models(const struct poller *p, struct buf *out)
+{
+    if (p->crew != NULL)
+        crew_status(p->crew, out);
+}
+
 static void add_counter(struct metrics *m, const char *name, const char *labels, const char *help,
                         double value)
 {
@@ -67,6 +73,14 @@ void poller_metrics(const struct poller *p, struct buf *out)
     metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"up\"", "Children."), crew.up);
     metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"busy\"", "Children."),
                crew.busy);
+    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"wanted\"", "Children."),
+               crew.wanted);
+    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"limit\"", "Children."),
+               crew.limit);
+    metric_set(metrics_gauge(&m, "smelt_worker_generation", "", "Of models, that serves."),
+               crew.generation);
+    add_counter(&m, "smelt_worker_generations_refused_total", "",
+                "Changed packages that were not taken.", (double)crew.refused);
     metric_set(metrics_gauge(&m, "smelt_worker_jobs_in_hand", "", "Jobs received and not done."),
                (double)p->task_count);
     metrics_write(&m, out);

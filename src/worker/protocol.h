@@ -53,22 +53,36 @@ enum zygote_request_kind { ZYGOTE_START, ZYGOTE_KILL };
 
 struct zygote_request {
     uint32_t kind;
-    uint32_t slot; // < WORKER_CHILDREN_MAX
+    uint32_t slot;   // < WORKER_CHILDREN_MAX
+    uint32_t serial; // of the child: comes back in the report of its death
 };
 // ZYGOTE_START carries descriptors: the child's end of its socket, the slot's memory, the writing
 // end of the pipe that is its standard error.
 enum { ZYGOTE_START_FDS = 3 };
 
-// One ZYGOTE_MODEL for each model, in the order of --model, then ZYGOTE_READY; or ZYGOTE_FAILED.
-enum zygote_report_kind { ZYGOTE_MODEL, ZYGOTE_READY, ZYGOTE_FAILED, ZYGOTE_DIED };
+// One ZYGOTE_MODEL for each model, in the order of --model, then ZYGOTE_READY; or ZYGOTE_SAME; or
+// ZYGOTE_FAILED.
+enum zygote_report_kind {
+    ZYGOTE_MODEL,
+    ZYGOTE_READY,
+    ZYGOTE_SAME, // nothing was loaded: the packages are what a generation has already
+    ZYGOTE_FAILED,
+    ZYGOTE_DIED, // a child
+};
+
+enum { PACKAGE_FOLDER_BYTES_MAX = 512 };
 
 struct zygote_report {
     uint32_t kind;
     uint32_t slot;
+    uint32_t serial;
+    uint32_t which; // ZYGOTE_SAME: of the fingerprints given to it
     int32_t pid;
-    int32_t wait_status;     // ZYGOTE_DIED: of waitpid; -1: fork failed
-    struct crew_model model; // ZYGOTE_MODEL
-    char fingerprint[65];    // ZYGOTE_READY: of all that was loaded
+    int32_t wait_status;                   // ZYGOTE_DIED: of waitpid; -1: fork failed
+    uint64_t child_bytes, shared_bytes;    // ZYGOTE_READY: memory, measured: a child's own; shared
+    struct crew_model model;               // ZYGOTE_MODEL
+    char folder[PACKAGE_FOLDER_BYTES_MAX]; // ZYGOTE_MODEL: of the package, or its ONNX file
+    char fingerprint[65];                  // ZYGOTE_READY: of all that was loaded
     char sentence[500]; // ZYGOTE_FAILED: why; ZYGOTE_DIED: what the child was doing
                         // (of a program: how it ended), "" unknown
 };

@@ -15,7 +15,7 @@
 
 bool slot_usable(const struct slot *s)
 {
-    return s->state == SLOT_UP || s->state == SLOT_STARTING;
+    return (s->state == SLOT_UP || s->state == SLOT_STARTING) && s->generation == s->crew->serving;
 }
 
 static struct slot_page *slot_page(struct slot *s)
@@ -37,10 +37,10 @@ static enum err slot_map(struct slot *s, struct error *error)
     return OK;
 }
 
-static enum err send_start(struct crew *c, uint32_t index, const int fds[ZYGOTE_START_FDS],
+static enum err send_start(const struct slot *s, const int fds[ZYGOTE_START_FDS],
                            struct error *error)
 {
-    struct zygote_request request = {ZYGOTE_START, index};
+    struct zygote_request request = {ZYGOTE_START, s->index, s->serial};
     union {
         char bytes[CMSG_SPACE(ZYGOTE_START_FDS * sizeof(int))];
         struct cmsghdr align;
@@ -53,7 +53,7 @@ static enum err send_start(struct crew *c, uint32_t index, const int fds[ZYGOTE_
     head->cmsg_type = SCM_RIGHTS;
     head->cmsg_len = CMSG_LEN(ZYGOTE_START_FDS * sizeof(int));
     memcpy(CMSG_DATA(head), fds, ZYGOTE_START_FDS * sizeof(int));
-    if (sendmsg(c->control_fd, &message, MSG_NOSIGNAL) < 0)
+    if (sendmsg(s->generation->control_fd, &message, MSG_NOSIGNAL) < 0)
         return fail(error, ERR_IO, errno, "ask the zygote for a child");
     return OK;
 }
@@ -75,7 +75,11 @@ static enum err slot_connect(struct slot *s, struct error *error)
     TRY(said_open(&s->said, s->crew->config.loop, s->index, &their_stderr, on_too_much, s, error));
     int fds[ZYGOTE_START_FDS] = {theirs, s->memory_fd, their_stderr};
     TRY(loop_watch_add(s->crew->config.loop, &s->watch, s->socket_fd, EPOLLIN, on_child, s, error));
-    return send_start(s->crew, s->index, fds, error);
+    s->generation = s->crew->serving;
+    s->serial = ++s->crew->child_serial;
+    TRY(send_start(s, fds, error));
+    s->generation->children++;
+    return OK;
 }
 
 static void slot_disconnect(struct slot *s)
@@ -97,11 +101,12 @@ void slot_start(struct slot *s)
 {
     struct error error;
     CHECK(s->state == SLOT_OFF && s->pending == 0);
-    if (!s->crew->zygote_ready)
+    if (s->crew->serving == NULL)
         return;
     if (slot_connect(s, &error) != OK) {
         char text[520];
         slot_disconnect(s);
+        s->generation = NULL;
         s->failures++;
         log_event(LOG_ERROR, "child_start_failed", "slot=%u why=%s", s->index,
                   log_quote(error.msg, text, sizeof text));
@@ -117,20 +122,33 @@ void slot_start(struct slot *s)
 static void on_restart(void *ctx)
 {
     struct slot *s = ctx;
-    if (s->state == SLOT_OFF)
+    if (s->state == SLOT_OFF && s->index < (uint32_t)s->crew->wanted)
         slot_start(s);
+}
+
+static void send_kill(const struct slot *s)
+{
+    struct zygote_request request = {ZYGOTE_KILL, s->index, s->serial};
+    // cannot fail but by the zygote's death, which is seen elsewhere
+    if (send(s->generation->control_fd, &request, sizeof request, MSG_NOSIGNAL) < 0)
+        log_event(LOG_DEBUG, "kill_unsent", "slot=%u errno=%d", s->index, errno);
 }
 
 void slot_kill(struct slot *s)
 {
     if (s->state != SLOT_STARTING && s->state != SLOT_UP)
         return;
-    struct zygote_request request = {ZYGOTE_KILL, s->index};
     s->state = SLOT_KILLED;
     slot_disconnect(s);
-    // cannot fail but by the zygote's death, which is seen elsewhere
-    if (send(s->crew->control_fd, &request, sizeof request, MSG_NOSIGNAL) < 0)
-        log_event(LOG_DEBUG, "kill_unsent", "slot=%u errno=%d", s->index, errno);
+    send_kill(s);
+}
+
+void slot_retire(struct slot *s)
+{
+    CHECK(s->state == SLOT_STARTING || s->state == SLOT_UP);
+    send_kill(s);
+    slot_bury(s, NULL); // hands back what waited for it to start
+    said_close(&s->said);
 }
 
 // --- lanes ---
@@ -202,7 +220,7 @@ bool slot_cancel(struct slot *s, void *task)
         return false;
     if (i > 0) {
         slot_revoke(s, s->order[i]);
-    } else if (slot_usable(s)) {
+    } else if (s->state == SLOT_UP || s->state == SLOT_STARTING) {
         s->cancelling = true;
         atomic_store(&slot_page(s)->cancel[s->order[0]], 1);
         loop_timer_set(s->crew->config.loop, &s->deadline,
@@ -253,6 +271,7 @@ void slot_bury(struct slot *s, const struct crew_death *death)
     slot_disconnect(s);
     loop_timer_cancel(s->crew->config.loop, &s->restart);
     s->state = SLOT_OFF;
+    s->generation = NULL;
     while (s->pending > 0)
         lane_free(s, s->order[0]);
     for (uint32_t i = 0; i < pending; i++) {
@@ -289,6 +308,8 @@ void slot_died(struct slot *s, const struct zygote_report *report)
     slot_bury(s, &death);
     if (!begun && !c->ever_ready)
         crew_give_up(c, c->why[0] != '\0' ? c->why : death.sentence);
+    else if (s->index >= (uint32_t)c->wanted)
+        return;
     else if (s->failures <= DEATHS_AT_ONCE)
         slot_start(s);
     else
@@ -326,6 +347,7 @@ static void on_child_ready(struct slot *s, const struct child_answer *a)
         return;
     }
     s->state = SLOT_UP;
+    s->idle_ms = loop_now_ms(c->config.loop);
     s->begun = true;
     loop_timer_cancel(c->config.loop, &s->deadline);
     log_event(LOG_DEBUG, "child_ready", "slot=%u sandbox=%.*s", s->index, (int)a->text_bytes,
@@ -335,7 +357,7 @@ static void on_child_ready(struct slot *s, const struct child_answer *a)
     if (!c->ever_ready) {
         c->ever_ready = true;
         log_event(LOG_INFO, "pool_ready", "model=%s children=%d sandbox=%.*s", c->models[0].name,
-                  c->config.children, (int)a->text_bytes, a->text);
+                  c->wanted, (int)a->text_bytes, a->text);
         c->config.handlers.on_ready(c->config.handlers.ctx);
     }
 }
@@ -363,7 +385,7 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
         distrust(s, "predictions that are not JSON");
         return;
     }
-    answer.model = &c->models[s->lanes[a->lane].model];
+    answer.model = &s->generation->models[s->lanes[a->lane].model];
     struct lane lane = s->lanes[a->lane];
     lane_free(s, a->lane);
     s->failures = 0;
@@ -371,8 +393,10 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
         arm_deadline(s);
     else
         loop_timer_cancel(c->config.loop, &s->deadline);
+    s->idle_ms = loop_now_ms(c->config.loop);
     if (!lane.revoked)
         c->config.handlers.on_answer(c->config.handlers.ctx, lane.task, &answer);
+    change_on_idle(s);
 }
 
 static void on_child(void *ctx, uint32_t events)

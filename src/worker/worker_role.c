@@ -42,6 +42,7 @@ static void on_request(void *ctx, struct http_request *r)
         bool ready = poller_ready(w->poller, &body);
         status = ready ? 200 : 503;
         buf_add_text(&body, ready ? "ok\n" : "\n");
+        poller_describe_models(w->poller, &body);
     } else if (span_is(r->target_path, "/metrics")) {
         poller_metrics(w->poller, &body);
     } else {
@@ -114,6 +115,8 @@ static void on_signal(void *ctx, int signal)
     struct worker *w = ctx;
     if (signal == SIGTERM || signal == SIGINT)
         poller_drain(w->poller);
+    else if (signal == SIGHUP)
+        poller_reload(w->poller);
 }
 
 static void on_lifeline(void *ctx)
@@ -156,6 +159,10 @@ static enum err open_poller(struct worker *w, struct error *error)
                                          .search_path = c->search_path,
                                          .exec = c->exec,
                                          .children = c->children,
+                                         .children_min = c->children_min,
+                                         .idle_ms = c->idle_ms,
+                                         .memory_bytes = c->memory_bytes,
+                                         .pin = c->pin,
                                          .job_timeout_ms = c->job_timeout_s * 1000,
                                          .ctx = w,
                                          .on_ready = on_ready,

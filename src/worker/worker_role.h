@@ -5,11 +5,14 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct worker_config {
-    const char *model, *search_path;
+    const char *model, *search_path; // crew.h says what these mean
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
-    int children;
+    int children, children_min, idle_ms;
+    uint64_t memory_bytes;
+    bool pin;
     const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
     const char *credentials_file;                    // tried last; NULL: none
     const char *ca_bundle;                           // NULL: the system's

@@ -5,11 +5,13 @@
 #include "base/process.h"
 #include "worker/child.h"
 #include "worker/exec_child.h"
+#include "worker/proof.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,9 +28,12 @@ struct zygote {
     int control_fd, signal_fd;
     struct model_set *models;
     struct sandbox *sandbox;
-    const char *exec; // not NULL: a program answers, and there are neither models nor sandbox
+    const char *exec;     // not NULL: a program answers, and there are neither models nor sandbox
+    uint64_t child_bytes; // a child's own memory, measured
+    cpu_set_t cpus;       // ours; empty: children are not pinned
     struct {
-        pid_t pid;                   // 0: none
+        pid_t pid; // 0: none
+        uint32_t serial;
         int memory_fd;               // of its slot: for what it was doing when it died
     } children[WORKER_CHILDREN_MAX]; // by slot
 };
@@ -74,6 +79,21 @@ static enum err set_signals(struct zygote *z, struct error *error)
     return OK;
 }
 
+// Says so and ends, if the packages are what one of the fingerprints in known stands for.
+static enum err look_for_known(const struct zygote *z, const struct zygote_config *config,
+                               struct error *error)
+{
+    struct zygote_report report = {.kind = ZYGOTE_SAME};
+    char now[65];
+    TRY(model_set_fingerprint_of(config->model, config->search_path, now, error));
+    for (struct span rest = span_from(config->known); rest.len > 0; report.which++)
+        if (span_is(span_cut(rest, ',', &rest), now)) {
+            send_report(z, &report);
+            _exit(0);
+        }
+    return OK;
+}
+
 static enum err load(struct zygote *z, const struct zygote_config *config, struct error *error)
 {
     if (config->exec != NULL)
@@ -84,12 +104,14 @@ static enum err load(struct zygote *z, const struct zygote_config *config, struc
     TRY(set_signals(z, error));
     if (config->exec != NULL)
         return OK;
+    if (config->known != NULL)
+        TRY(look_for_known(z, config, error));
     TRY(sandbox_new(&z->sandbox, error));
     // each runs once, here: it proves the model, and children inherit what the first run makes
     TRY(model_set_open(config->model, config->search_path, &z->models, error));
     model_set_cool(z->models);
     malloc_trim(0); // what loading needed and packing freed
-    return OK;
+    return proof_run(z->models, z->sandbox, &z->child_bytes, error);
 }
 
 // What the dead child was doing, from its trace. A child may have written anything there.
@@ -107,13 +129,18 @@ static void describe_trace(const struct zygote *z, int memory_fd, struct buf *ou
 
 static void report_died(struct zygote *z, uint32_t slot, int status)
 {
-    struct zygote_report report = {
-        .kind = ZYGOTE_DIED, .slot = slot, .pid = z->children[slot].pid, .wait_status = status};
+    struct zygote_report report = {.kind = ZYGOTE_DIED,
+                                   .slot = slot,
+                                   .serial = z->children[slot].serial,
+                                   .pid = z->children[slot].pid,
+                                   .wait_status = status};
     AUTO_BUF struct buf where = {0};
-    if (report.pid > 0 && z->exec != NULL)
+    if (report.pid > 0 && z->exec != NULL) {
+        kill(-report.pid, SIGKILL); // the program, and whatever it has started
         exec_reason_read(z->children[slot].memory_fd, &where);
-    else if (report.pid > 0)
+    } else if (report.pid > 0) {
         describe_trace(z, z->children[slot].memory_fd, &where);
+    }
     if (report.pid > 0)
         fd_close(&z->children[slot].memory_fd);
     if (where.len > 0)
@@ -122,10 +149,27 @@ static void report_died(struct zygote *z, uint32_t slot, int status)
     send_report(z, &report);
 }
 
-static void start_child(struct zygote *z, uint32_t slot, int fds[ZYGOTE_START_FDS])
+static void pin(const struct zygote *z, uint32_t slot)
 {
-    CHECK(z->children[slot].pid == 0);
+    int count = CPU_COUNT(&z->cpus), nth = count > 0 ? (int)(slot % (uint32_t)count) : -1;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && nth >= 0; cpu++)
+        if (CPU_ISSET(cpu, &z->cpus) && nth-- == 0) {
+            cpu_set_t one;
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            sched_setaffinity(0, sizeof one, &one); // if not, it runs anywhere
+        }
+}
+
+static void start_child(struct zygote *z, uint32_t slot, uint32_t serial, int fds[ZYGOTE_START_FDS])
+{
+    int status;
+    if (z->children[slot].pid != 0 && waitpid(z->children[slot].pid, &status, 0) > 0)
+        report_died(z, slot, status); // it was killed a moment ago
+    z->children[slot].serial = serial;
     pid_t self = getpid(), pid = fork();
+    if (pid == 0)
+        pin(z, slot);
     if (pid == 0 && z->exec != NULL)
         exec_child_run(z->exec, slot, fds, self);
     if (pid == 0)
@@ -148,8 +192,6 @@ static void reap(struct zygote *z)
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
         for (uint32_t slot = 0; slot < WORKER_CHILDREN_MAX; slot++)
             if (z->children[slot].pid == pid) {
-                if (z->exec != NULL)
-                    kill(-pid, SIGKILL); // the program, and whatever it has started
                 report_died(z, slot, status);
                 break;
             }
@@ -184,8 +226,9 @@ static bool serve_request(struct zygote *z)
     take_fds(&message, fds);
     CHECK(request.slot < WORKER_CHILDREN_MAX);
     if (request.kind == ZYGOTE_START && fds[0] >= 0)
-        start_child(z, request.slot, fds);
-    else if (request.kind == ZYGOTE_KILL && z->children[request.slot].pid > 0)
+        start_child(z, request.slot, request.serial, fds);
+    else if (request.kind == ZYGOTE_KILL && z->children[request.slot].pid > 0 &&
+             z->children[request.slot].serial == request.serial)
         kill(z->children[request.slot].pid, SIGKILL);
     for (int i = 0; i < ZYGOTE_START_FDS; i++)
         fd_close(&fds[i]);
@@ -226,10 +269,13 @@ static void report_models(const struct zygote *z, const struct zygote_config *co
         snprintf(m->sha256, sizeof m->sha256, "%s", package->sha256);
         snprintf(m->precision, sizeof m->precision, "%s", predictor_precision(p));
         snprintf(m->preprocessing, sizeof m->preprocessing, "%s", way.data);
+        snprintf(report.folder, sizeof report.folder, "%s", package_place(package));
         send_report(z, &report);
     }
     struct zygote_report ready = {.kind = ZYGOTE_READY};
     model_set_fingerprint(z->models, ready.fingerprint);
+    ready.child_bytes = z->child_bytes;
+    ready.shared_bytes = proof_resident_bytes();
     send_report(z, &ready);
 }
 
@@ -239,6 +285,8 @@ int zygote_run(const struct zygote_config *config)
     struct error error = {0};
     z.control_fd = config->control_fd;
     z.exec = config->exec;
+    if (config->pin && sched_getaffinity(0, sizeof z.cpus, &z.cpus) != 0)
+        CPU_ZERO(&z.cpus);
     fcntl(z.control_fd, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, "smelt-zygote");
     prctl(PR_SET_PDEATHSIG, SIGKILL);

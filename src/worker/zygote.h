@@ -5,11 +5,15 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct zygote_config {
     int control_fd;          // SOCK_SEQPACKET to the poller, see protocol.h
     const char *model;       // names, folders or .onnx files, with commas
     const char *search_path; // of packages
-    const char *exec; // not NULL: no model, but this program (exec_child.h), which is called model
+    const char *exec;  // not NULL: no model, but this program (exec_child.h), which is called model
+    bool pin;          // the child of slot n runs on the n-th processor of ours
+    const char *known; // fingerprints with commas: what need not be loaded again; NULL: none
 };
 
 // The whole life of the process; returns its exit code. A model that cannot be loaded is reported

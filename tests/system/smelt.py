@@ -225,6 +225,14 @@ def children_of(pid):
     return out
 
 
+def parent_of(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return int(f.read().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
 def command_line(pid):
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as f:

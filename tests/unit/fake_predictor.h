@@ -25,6 +25,23 @@ struct predictor {
     atomic_int *trace;
 };
 
+// A package is a folder with a file "content": its first word is what its predictions say.
+static enum err fake_read(struct predictor *p, const char *folder, struct error *error)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/content", folder);
+    FILE *file = fopen(path, "r");
+    if (file == NULL || fscanf(file, "%30s", p->package.sha256) != 1)
+        return fail(error, ERR_NOT_FOUND, 0, "no content in '%s'", folder);
+    fclose(file);
+    free(p->package.folder);
+    p->package.folder = strdup(folder);
+    memcpy(p->package.fingerprint, p->package.sha256, strlen(p->package.sha256));
+    while (strcmp(p->package.sha256, "slow-load") == 0)
+        pause();
+    return OK;
+}
+
 enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
                         struct error *error)
 {
@@ -36,15 +53,33 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
     struct predictor *p = calloc(1, sizeof *p);
     CHECK(p != NULL);
     p->package.name = strdup(name_or_path);
+    p->package.folder = strdup("");
     memcpy(p->package.sha256, "00ff", 5);
+    memset(p->package.fingerprint, '0', 64);
+    if (strncmp(name_or_path, "file:", 5) == 0) {
+        TRY(fake_read(p, name_or_path + 5, error));
+        p->package.name[4] = '\0';
+    }
     *out = p;
+    return OK;
+}
+
+enum err predictor_fingerprint(const char *name_or_path, const char *search_path, char out[65],
+                               struct error *error)
+{
+    struct predictor *p;
+    TRY(predictor_open(name_or_path, search_path, &p, error));
+    memcpy(out, p->package.fingerprint, 65);
+    predictor_free(p);
     return OK;
 }
 
 void predictor_free(struct predictor *p)
 {
-    if (p != NULL)
+    if (p != NULL) {
         free(p->package.name);
+        free(p->package.folder);
+    }
     free(p);
 }
 
@@ -165,6 +200,10 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
     snprintf(p->say, sizeof p->say, "{\"said\":\"%s\"}", text);
     if (p->trace != NULL)
         atomic_store(p->trace, 7);
+    if (memcmp(text, "\x89PNG", 4) == 0 && strcmp(p->package.sha256, "proof-crash") == 0)
+        strcpy(text, "crash");
+    if (memcmp(text, "\x89PNG", 4) == 0) // the proof
+        snprintf(p->say, sizeof p->say, "{\"predictions\":[{\"label\":\"a\",\"score\":1}]}");
     if (strncmp(text, "bad ", 4) == 0)
         return fail(error, ERR_FORMAT, 0, "%s", text + 4);
     if (strncmp(text, "print ", 6) == 0) {
@@ -180,6 +219,8 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
         fprintf(stderr, "%0100d\n", 1);
     if (strcmp(text, "model") == 0)
         snprintf(p->say, sizeof p->say, "{\"model\":\"%s\"}", p->package.name);
+    if (strcmp(text, "sha") == 0)
+        snprintf(p->say, sizeof p->say, "{\"sha\":\"%s\"}", p->package.sha256);
     // volatile: the compiler must not see that nothing is there
     static int *volatile nowhere = (int *)(uintptr_t)4096;
     if (strcmp(text, "crash") == 0)

@@ -6,7 +6,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "fake_predictor.h"
-#include "worker/zygote.h"
+#include "zygote_main.h"
 
 #include "suite.h"
 
@@ -21,12 +21,14 @@ struct bench {
     struct timer limit;
     bool ready, failed;
     int timeout_ms;
+    struct crew_config elastic; // what open_crew takes of it, once
     char sentence[700];
     int answers, deaths, returns, wanted; // the loop stops at `wanted` of them together
     char text[64][200];                   // by task: what it ended with
     enum err err[64];
     struct crew_death death[64];
     int64_t ended_us[64];
+    char sha[64][65]; // of the model that answered
 };
 
 static struct bench b;
@@ -66,6 +68,7 @@ static void on_answer(void *ctx, void *task, const struct crew_answer *answer)
     int i = (int)(intptr_t)task - 1;
     (void)ctx;
     b.err[i] = answer->err;
+    snprintf(b.sha[i], sizeof b.sha[i], "%s", answer->model->sha256);
     b.ended_us[i] = clock_monotonic_us();
     snprintf(b.text[i], sizeof b.text[i], "%.*s", (int)answer->text.len, answer->text.data);
     if (strstr(b.text[i], "\"model\":") != NULL) {
@@ -100,6 +103,7 @@ static void on_limit(void *ctx)
 
 static void open_crew(const char *model, int children, int timeout_ms)
 {
+    const struct crew_config elastic = b.elastic;
     memset(&b, 0, sizeof b);
     b.timeout_ms = timeout_ms;
     log_init("test", getenv("TEST_LOG") ? LOG_DEBUG : LOG_ERROR + 1);
@@ -109,6 +113,9 @@ static void open_crew(const char *model, int children, int timeout_ms)
         .model = model,
         .search_path = "",
         .children = children,
+        .children_min = elastic.children_min,
+        .idle_ms = elastic.idle_ms,
+        .memory_bytes = elastic.memory_bytes,
         .job_timeout_ms = timeout_ms,
         .handlers = {NULL, on_ready, on_failed, on_answer, on_death, on_return}};
     struct error error;
@@ -381,15 +388,29 @@ START_TEST(what_a_taken_over_child_says_is_not_believed)
 }
 END_TEST
 
-static pid_t zygote_of(pid_t parent)
+static pid_t child_of(pid_t parent, bool last)
 {
-    char path[64], line[64];
+    char path[64], line[200];
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
     FILE *file = fopen(path, "r");
     ck_assert_ptr_nonnull(file);
     ck_assert_ptr_nonnull(fgets(line, sizeof line, file));
     fclose(file);
-    return (pid_t)atoi(line);
+    char *at = line;
+    pid_t pid = (pid_t)strtol(at, &at, 10);
+    for (long next; last && (next = strtol(at, &at, 10)) != 0;)
+        pid = (pid_t)next;
+    return pid;
+}
+
+static pid_t zygote_of(pid_t parent)
+{
+    return child_of(parent, false);
+}
+
+static pid_t last_child_of(pid_t parent)
+{
+    return child_of(parent, true);
 }
 
 START_TEST(a_dead_zygote_is_replaced_and_no_job_is_blamed)
@@ -457,6 +478,265 @@ START_TEST(a_model_that_cannot_be_loaded_is_explained)
     open_crew("loader-crash", 1, 5000);
     ck_assert(b.failed);
     ck_assert_ptr_nonnull(strstr(b.sentence, "signal 11"));
+    close_crew();
+}
+END_TEST
+
+// --- generations ---
+
+static char package[64]; // a folder
+
+static void put_content(const char *content)
+{
+    char path[100], final[100];
+    snprintf(path, sizeof path, "%s/new", package);
+    snprintf(final, sizeof final, "%s/content", package);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(content, file);
+    fclose(file);
+    ck_assert_int_eq(rename(path, final), 0);
+}
+
+static const char *open_package_crew(const char *content, int children)
+{
+    static char model[80];
+    snprintf(package, sizeof package, "/tmp/smelt-crew-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(package));
+    put_content(content);
+    snprintf(model, sizeof model, "file:%s", package);
+    open_crew(model, children, 20000);
+    ck_assert(b.ready);
+    return model;
+}
+
+static void close_package_crew(void)
+{
+    char path[100];
+    close_crew();
+    snprintf(path, sizeof path, "%s/content", package);
+    unlink(path);
+    rmdir(package);
+}
+
+// Bounded by the test's own limit.
+static void run_until_refused(uint64_t times)
+{
+    while (crew_counts(b.crew).refused != times)
+        run_ms(5);
+}
+
+static void run_until_generation(uint32_t number)
+{
+    while (crew_counts(b.crew).generation != number)
+        run_ms(5);
+}
+
+static void ask(int task, const char *expected)
+{
+    hand(task, "sha");
+    run_for(1);
+    ck_assert_str_eq(b.text[task], expected);
+}
+
+START_TEST(a_changed_package_brings_a_new_generation_between_two_jobs)
+{
+    open_package_crew("v1", 2);
+    ask(0, "{\"sha\":\"v1\"}");
+    hand(1, "slow 1500");
+    hand(2, "ok"); // to the idle child
+    run_for(1);
+    put_content("v2"); // noticed by itself
+    run_until_generation(2);
+    ck_assert_int_eq(b.answers, 2); // the slow one is still computed, by the old child
+    ask(3, "{\"sha\":\"v2\"}");     // and the other child has changed already
+    run_for(1);
+    ck_assert_str_eq(b.text[1], "{\"said\":\"slow 1500\"}");
+    ck_assert_str_eq(b.sha[1], "v1"); // its result names the model that answered
+    for (int i = 4; i < 8; i++)
+        ask(i, "{\"sha\":\"v2\"}");
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    ck_assert_str_eq(crew_model(b.crew, 0)->sha256, "v2");
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(what_waits_behind_a_job_goes_to_the_new_generation)
+{
+    open_package_crew("v1", 1);
+    hand(0, "slow 1500");
+    hand(1, "sha");
+    put_content("v2");
+    run_until_generation(2);
+    ck_assert_str_eq(b.text[1], "returned");
+    ck_assert_uint_eq(crew_room(b.crew), 0); // until the job is done
+    b.wanted = b.answers + b.deaths + b.returns + 1;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_str_eq(b.text[0], "{\"said\":\"slow 1500\"}");
+    ask(1, "{\"sha\":\"v2\"}");
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(a_bad_package_leaves_the_old_one_serving_and_says_why)
+{
+    static const char *const bad[] = {"", "proof-crash"}, *const why[] = {"no content",
+                                                                          "signal 11"};
+    open_package_crew("v1", 2);
+    for (uint64_t i = 0; i < 2; i++) {
+        AUTO_BUF struct buf status = {0};
+        put_content(bad[i]);
+        run_until_refused(i + 1);
+        ask((int)i, "{\"sha\":\"v1\"}");
+        crew_status(b.crew, &status);
+        ck_assert_msg(strstr(status.data, why[i]) != NULL, "%s", status.data);
+        ck_assert_ptr_nonnull(strstr(status.data, "generation 1"));
+    }
+    put_content("v2"); // and a good one mends it
+    run_until_generation(4);
+    ask(3, "{\"sha\":\"v2\"}");
+    AUTO_BUF struct buf status = {0};
+    crew_status(b.crew, &status);
+    ck_assert_ptr_null(strstr(status.data, "refused"));
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(the_generation_before_comes_back_without_loading)
+{
+    open_package_crew("v1", 2);
+    pid_t first = zygote_of(getpid());
+    put_content("v2");
+    run_until_generation(2);
+    ask(0, "{\"sha\":\"v2\"}");
+    put_content("v1");
+    run_until_generation(1);
+    ck_assert_int_eq(zygote_of(getpid()), first);
+    for (int i = 0; i < 4; i++)
+        ask(i, "{\"sha\":\"v1\"}");
+    put_content("v2"); // and forth
+    run_until_generation(2);
+    ask(0, "{\"sha\":\"v2\"}");
+    put_content("v2"); // the same again is no change
+    crew_reload(b.crew);
+    run_ms(800);
+    ck_assert_uint_eq(crew_counts(b.crew).generation, 2);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(many_changes_under_load_lose_no_job)
+{
+    open_package_crew("v0", 3);
+    int next = 0;
+    for (int round = 1; round <= 12; round++) {
+        char content[20];
+        snprintf(content, sizeof content, "v%d", round % 5);
+        put_content(content);
+        crew_reload(b.crew);
+        for (int i = 0; i < 20; i++) {
+            int before = b.answers + b.returns;
+            while (crew_room(b.crew) > 0)
+                hand(next++ % 60, "slow 3");
+            run_ms(5);
+            ck_assert_int_ge(b.answers + b.returns, before);
+        }
+    }
+    b.wanted = next;
+    if (b.answers + b.returns < next)
+        ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_int_eq(b.answers + b.returns, next);
+    ck_assert_int_eq(b.deaths, 0);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    ck_assert_uint_eq(crew_counts(b.crew).refused, 0);
+    ck_assert_uint_gt(crew_counts(b.crew).generation, 2);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(a_zygote_killed_while_it_is_coming_changes_nothing)
+{
+    open_package_crew("v1", 1);
+    put_content("slow-load");
+    crew_reload(b.crew);
+    pid_t first = zygote_of(getpid()), coming = 0;
+    while ((coming = last_child_of(getpid())) == first)
+        run_ms(5);
+    kill(coming, SIGKILL);
+    run_until_refused(1);
+    ask(0, "{\"sha\":\"v1\"}");
+    close_package_crew();
+}
+END_TEST
+
+// --- more and fewer children ---
+
+static void open_elastic(int min, int max, int idle_ms, uint64_t memory_bytes)
+{
+    b.elastic = (struct crew_config){
+        .children = max, .children_min = min, .idle_ms = idle_ms, .memory_bytes = memory_bytes};
+    open_crew("fake", max, 20000);
+    ck_assert(b.ready);
+}
+
+START_TEST(the_crew_grows_with_its_jobs_and_shrinks_when_idle)
+{
+    open_elastic(1, 4, 300, 0);
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 1);
+    ck_assert_uint_eq(crew_room(b.crew), 8);
+    for (int i = 0; i < 3; i++)
+        hand(i, "slow 400"); // each to a child of its own
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 3);
+    run_for(3);
+    ck_assert_int_lt(b.ended_us[2] - b.ended_us[0], 390000); // they did not wait for each other
+    for (int i = 0; i < 6; i++) { // one after the other: one child has it all
+        hand(i, "pid");
+        run_for(1);
+        ck_assert_str_eq(b.text[i], b.text[0]);
+    }
+    while (crew_counts(b.crew).wanted > 1) // bounded by the test's own limit
+        run_ms(20);
+    ck_assert_int_eq(crew_counts(b.crew).up, 1);
+    hand(7, "pid");
+    run_for(1);
+    ck_assert_str_eq(b.text[7], b.text[0]);
+    hand(8, "slow 50"); // and again
+    hand(9, "slow 50");
+    run_for(2);
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 2);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_crew();
+}
+END_TEST
+
+START_TEST(memory_limits_the_number_of_children)
+{
+    open_elastic(4, 8, 1000, 1 << 20); // not even one, but one there must be
+    ck_assert_int_eq(crew_counts(b.crew).limit, 1);
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 1);
+    ck_assert_uint_eq(crew_room(b.crew), 2);
+    hand(0, "ok");
+    run_for(1);
+    close_crew();
+    open_elastic(1, 8, 1000, UINT64_C(1) << 40);
+    ck_assert_int_eq(crew_counts(b.crew).limit, 8);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_child_that_dies_above_the_least_comes_back_while_there_is_work)
+{
+    open_elastic(1, 2, 60000, 0);
+    hand(0, "slow 100");
+    hand(1, "crash");
+    run_for(2);
+    ck_assert_str_eq(b.text[1], "death");
+    hand(2, "slow 50");
+    hand(3, "slow 50");
+    run_for(2);
+    ck_assert_int_eq(crew_counts(b.crew).up, 2);
     close_crew();
 }
 END_TEST
@@ -541,11 +821,8 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    if (argc == 8 && strcmp(argv[1], "zygote") == 0) {
-        const struct zygote_config config = {
-            .control_fd = atoi(argv[3]), .model = argv[5], .search_path = argv[7]};
-        return zygote_run(&config);
-    }
+    if (is_zygote(argc, argv))
+        return be_zygote(argc, argv);
     const TTest *const tests[] = {jobs_are_answered_and_bad_pictures_cost_nothing,
                                   a_crash_costs_one_job_and_names_its_signal,
                                   abort_exit_and_many_deaths_in_a_row,
@@ -561,6 +838,15 @@ int main(int argc, char **argv)
                                   a_dead_zygote_is_replaced_and_no_job_is_blamed,
                                   children_die_with_the_zygote,
                                   a_model_that_cannot_be_loaded_is_explained,
+                                  a_changed_package_brings_a_new_generation_between_two_jobs,
+                                  what_waits_behind_a_job_goes_to_the_new_generation,
+                                  a_bad_package_leaves_the_old_one_serving_and_says_why,
+                                  the_generation_before_comes_back_without_loading,
+                                  many_changes_under_load_lose_no_job,
+                                  a_zygote_killed_while_it_is_coming_changes_nothing,
+                                  the_crew_grows_with_its_jobs_and_shrinks_when_idle,
+                                  memory_limits_the_number_of_children,
+                                  a_child_that_dies_above_the_least_comes_back_while_there_is_work,
                                   the_sandbox_denies,
                                   memory_is_bounded_and_the_slot_is_read_only,
                                   keys_do_not_reach_a_child};

@@ -6,7 +6,7 @@
 #include "fake_predictor.h"
 #include "fake_queue_store.h"
 #include "job/job.h"
-#include "worker/zygote.h"
+#include "zygote_main.h"
 
 #include "suite.h"
 
@@ -636,11 +636,8 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    if (argc == 8 && strcmp(argv[1], "zygote") == 0) {
-        const struct zygote_config config = {
-            .control_fd = atoi(argv[3]), .model = argv[5], .search_path = argv[7]};
-        return zygote_run(&config);
-    }
+    if (is_zygote(argc, argv))
+        return be_zygote(argc, argv);
     const TTest *const tests[] = {result_then_reply_then_delete,
                                   missing_queue_is_made_with_its_dead_letter_queue,
                                   bad_pictures_fail_at_once_with_their_sentence,
