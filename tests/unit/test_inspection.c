@@ -99,8 +99,9 @@ static uint64_t make_store(struct rig *r)
     for (size_t i = 0; i < count; i += 2) {
         AUTO_BUF struct buf handle = {0};
         receipt_text(r->queues, &got[i].receipt, &handle);
-        ck_assert_int_eq(queue_delete_message(r->queues, q, r->now_ms, buf_view(&handle), &wait_for, &f),
-                         SQS_OK);
+        ck_assert_int_eq(
+            queue_delete_message(r->queues, q, r->now_ms, buf_view(&handle), &wait_for, &f),
+            SQS_OK);
     }
     rig_turn(r);
     struct queues_stats stats;
