@@ -157,7 +157,7 @@ static void look_at_file(struct walk *w, int folder, int number, const char *nam
     w->c->files++;
     if (bsearch(&id, w->ids, w->id_count, sizeof id, by_id) != NULL)
         return;
-    snprintf(file, sizeof file, "blobs/%02x/%s", (unsigned)number, name);
+    snprintf(file, sizeof file, "blobs/%02x/%.16s", (unsigned)number, name);
     fstatat(folder, name, &st, 0);
     if (catalog_blob_exists(w->txn, id, &listed, &error) != OK || listed) {
         damage(w->c, file, "the catalog keeps this body file, but no object has it");
