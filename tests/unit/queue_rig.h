@@ -16,6 +16,7 @@ struct rig {
     uint32_t segment_bytes;
     int64_t cooldown_ms; // 0, unless the test is about it
     uint64_t ids;        // message ids are numbers here
+    const char *tenant;  // group of messages sent to standard queues; NULL: none
     struct error error;
 };
 
@@ -115,7 +116,10 @@ static inline enum sqs_code rig_send_id(struct rig *r, struct queue *q, const ch
     struct fault f;
     uint64_t id = r->ids++;
     struct sent sent;
-    struct message_in in = {.body = span_from(body), .delay_s = delay_s, .sender = SPAN("me")};
+    struct message_in in = {.body = span_from(body),
+                            .delay_s = delay_s,
+                            .sender = SPAN("me"),
+                            .group = span_from(r->tenant)};
     memcpy(in.message_id, &id, sizeof id);
     enum sqs_code code = queue_send(r->queues, q, r->now_ms, &in, &sent, &f);
     *number = sent.id;
