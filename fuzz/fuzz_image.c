@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            .std = {1, 1, 1}};
     float tensor[3 * SIDE * (SIDE - 2)];
     struct image image = {0};
-    enum err streamed = image_read_tensor(bytes, &p, tensor, NULL, &error);
+    enum err streamed = image_read_tensor(bytes, &p, NULL, tensor, NULL, &error);
     enum err decoded = image_decode(bytes, true, &image, NULL);
     CHECK(streamed == decoded && (decoded == OK || error.msg[0] != '\0'));
     for (int i = 0; decoded == OK && i < 3 * SIDE * (SIDE - 2); i++)

@@ -62,7 +62,7 @@ static enum err answer(struct worker *w, size_t number, struct error *error)
 {
     const struct trial *t = w->trial;
     struct span picture = buf_view(&t->files.contents[number % t->files.count]);
-    TRY(image_read_tensor(picture, &t->package->preprocess, w->input, NULL, error));
+    TRY(image_read_tensor(picture, &t->package->preprocess, NULL, w->input, NULL, error));
     return engine_run(w->context, w->input, w->output, NULL, 0, error);
 }
 

@@ -58,7 +58,8 @@ static enum err read_pictures(struct quantizing *q, const struct picture_list *l
         struct image_info info = {0};
         enum err err = file_read(path, IMAGE_BYTES_MAX, &bytes, error);
         if (err == OK)
-            err = image_read_tensor(buf_view(&bytes), pre, q->inputs + good * floats, &info, error);
+            err = image_read_tensor(buf_view(&bytes), pre, NULL, q->inputs + good * floats, &info,
+                                    error);
         if (err == OK)
             good++;
         else

@@ -116,7 +116,7 @@ enum err image_decode(struct span bytes, bool orient, struct image *out, struct 
     TRY(image_probe(bytes, &info, error));
     struct image image = {0};
     struct keeper k = {.image = &image, .turn = image_turn_of(orient ? info.orientation : 1)};
-    struct image_sink sink = {&k, IMAGE_OVER_WHITE, 1, keeper_begin, keeper_row};
+    struct image_sink sink = {&k, IMAGE_OVER_WHITE, 1, keeper_begin, keeper_row, NULL};
     enum err err = read_rows(bytes, &info, &sink, error);
     if (err != OK) {
         image_release(&image);
@@ -159,17 +159,18 @@ static void shrinker_row(void *ctx, int y, const uint8_t *rgb)
     resize_row(s->resize, y, rgb);
 }
 
-enum err image_read_tensor(struct span bytes, const struct preprocess *p, float *out,
-                           struct image_info *info, struct error *error)
+enum err image_read_tensor(struct span bytes, const struct preprocess *p, const struct stop *stop,
+                           float *out, struct image_info *info, struct error *error)
 {
     struct image_info probed = {0};
+    TRY(stop_check(stop, IMAGE_STOPPED, error));
     TRY(image_probe(bytes, &probed, error));
     if (info != NULL)
         *info = probed;
     struct shrinker s = {
         .p = p, .info = &probed, .orientation = p->orient ? probed.orientation : 1, .out = out};
     s.reduce = resize_reduction(p, probed.width, probed.height, s.orientation);
-    struct image_sink sink = {&s, p->rgb, s.reduce, shrinker_begin, shrinker_row};
+    struct image_sink sink = {&s, p->rgb, s.reduce, shrinker_begin, shrinker_row, stop};
     enum err err = read_rows(bytes, &probed, &sink, error);
     resize_free(s.resize);
     return err;

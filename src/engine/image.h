@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "engine/stop.h"
 
 enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
 
@@ -68,5 +69,7 @@ enum err image_to_tensor(const struct image *image, const struct preprocess *p, 
 // tensor is that of image_decode and image_to_tensor if not p->fast and p->rgb is IMAGE_OVER_WHITE;
 // with an orientation other than 1 a value may differ by one level of 255, as rows and columns are
 // rounded in another order. The same bytes and the same p give the same bits in every process.
-enum err image_read_tensor(struct span bytes, const struct preprocess *p, float *out,
-                           struct image_info *info, struct error *error) MUST_CHECK;
+// ERR_CANCELLED, ERR_TIMEOUT: as stop says (NULL: nothing); looked at before and at each row, but
+// inside libwebp, which decodes a picture in one call.
+enum err image_read_tensor(struct span bytes, const struct preprocess *p, const struct stop *stop,
+                           float *out, struct image_info *info, struct error *error) MUST_CHECK;

@@ -13,11 +13,14 @@ struct image_sink {
     int reduce; // 1, 2, 4, 8: how much smaller a picture the sink can do with
     enum err (*begin)(void *ctx, int width, int height, struct error *error);
     void (*row)(void *ctx, int y, const uint8_t *rgb); // width * 3 bytes, valid during the call
+    const struct stop *stop;                           // the decoder looks at it before each row
 };
+#define IMAGE_STOPPED "the decoding of the picture" // stop_check's word for it
 
 // info: as image_probe gave it (checked against the limits). Each error names the format and what
 // to do: ERR_FORMAT (truncated, damaged), ERR_UNSUPPORTED (a rare kind), ERR_LIMIT, ERR_NOMEM, or
-// what begin returned. All rows have come when OK is returned; some may have when it is not.
+// what begin or the stop returned. All rows have come when OK is returned; some may have when it is
+// not.
 enum err image_jpeg_rows(struct span bytes, const struct image_info *info,
                          const struct image_sink *sink, struct error *error) MUST_CHECK;
 enum err image_png_rows(struct span bytes, const struct image_info *info,

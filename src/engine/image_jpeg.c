@@ -19,6 +19,7 @@ struct jpeg_reader {
     bool several_scans;
     enum err err;
     struct error *error;
+    const struct stop *stop;
     uint8_t *samples; // one row as the library gives it, CMYK or RGB
 };
 
@@ -105,9 +106,14 @@ static void on_message(j_common_ptr cinfo, int level)
     }
 }
 
+// Comes for each row of the picture, and of blocks where a progressive JPEG's coefficients are
+// read.
 static void on_progress(j_common_ptr cinfo)
 {
     struct jpeg_reader *r = cinfo->client_data;
+    enum err err = stop_check(r->stop, IMAGE_STOPPED, r->error);
+    if (err != OK)
+        jpeg_leave(r, err);
     if (r->cinfo.input_scan_number > IMAGE_SCANS_MAX)
         jpeg_leave(r, fail(r->error, ERR_LIMIT, 0,
                            "the JPEG has more than %d scans (pictures have about 10): save it anew",
@@ -172,7 +178,7 @@ static void read_picture(struct jpeg_reader *r, struct span bytes, const struct 
 enum err image_jpeg_rows(struct span bytes, const struct image_info *info,
                          const struct image_sink *sink, struct error *error)
 {
-    struct jpeg_reader r = {.error = error};
+    struct jpeg_reader r = {.error = error, .stop = sink->stop};
     r.cinfo.client_data = &r;
     r.cinfo.err = jpeg_std_error(&r.errors);
     r.errors.error_exit = on_error;

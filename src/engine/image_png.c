@@ -87,8 +87,10 @@ static enum err png_interlaced(struct png_rows *p, const struct image_sink *sink
     TRY(sink->begin(sink->ctx, p->width, p->height, error));
     TRY_PNG(spng_decode_image(p->ctx, p->pixels, bytes, (int)png_kinds[p->kind].format,
                               png_kinds[p->kind].flags));
-    for (int y = 0; y < p->height; y++)
+    for (int y = 0; y < p->height; y++) {
+        TRY(stop_check(sink->stop, IMAGE_STOPPED, error));
         png_emit(p, y, p->pixels + (size_t)y * row_bytes, sink);
+    }
     return OK;
 }
 
@@ -103,6 +105,7 @@ static enum err png_progressive(struct png_rows *p, const struct image_sink *sin
     TRY_PNG(spng_decode_image(p->ctx, NULL, 0, (int)png_kinds[p->kind].format,
                               SPNG_DECODE_PROGRESSIVE | png_kinds[p->kind].flags));
     for (int y = 0; y < p->height; y++) {
+        TRY(stop_check(sink->stop, IMAGE_STOPPED, error));
         int code = spng_decode_row(p->ctx, p->pixels, row_bytes);
         if (code != 0 && !(code == SPNG_EOI && y == p->height - 1))
             return png_failed(code, error);

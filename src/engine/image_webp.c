@@ -60,6 +60,7 @@ static enum err webp_decode(struct span bytes, WebPDecoderConfig *config, uint8_
     if (status != VP8_STATUS_OK)
         return webp_failed(status, error);
     for (int y = 0; y < height; y++) {
+        TRY(stop_check(sink->stop, IMAGE_STOPPED, error));
         uint8_t *row = *pixels + (size_t)y * row_bytes;
         if (alpha)
             image_row_over_white(row, width, row);

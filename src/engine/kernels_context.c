@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "engine/kernels_program.h"
 #include "engine/plain.h"
+#include "engine/stop.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -169,24 +170,16 @@ static enum err run_step(struct program_context *c, size_t i, struct error *erro
     return OK;
 }
 
-static enum err check_stop(const atomic_int *cancel, int64_t deadline_ms, struct error *error)
-{
-    if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed) != 0)
-        return fail(error, ERR_CANCELLED, 0, "the inference was cancelled");
-    if (deadline_ms > 0 && clock_monotonic_ms() >= deadline_ms)
-        return fail(error, ERR_TIMEOUT, 0, "the inference passed its deadline");
-    return OK;
-}
-
 enum err program_run(struct program_context *c, const float *input, float *output,
                      const atomic_int *cancel, int64_t deadline_ms, struct error *error)
 {
     const struct program *p = c->program;
+    const struct stop stop = {cancel, deadline_ms};
     // the caller may be another thread than the one that made the context
     omp_set_num_threads(p->threads);
     memcpy(address(c, &p->input.place), input, p->input_bytes);
     for (size_t i = 0; i < p->step_count; i++) {
-        TRY(check_stop(cancel, deadline_ms, error));
+        TRY(stop_check(&stop, "the inference", error));
         if (c->trace != NULL)
             atomic_store_explicit(c->trace, (int)i, memory_order_relaxed);
         TRY(run_step(c, i, error));

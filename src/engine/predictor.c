@@ -274,10 +274,11 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
 {
     CHECK(p->context != NULL);
     const struct package *package = p->package;
+    const struct stop stop = {cancel, deadline_ms};
     struct image_info info = {0};
     int64_t begun_us = clock_monotonic_us();
     trace(p, PREDICTOR_DECODES);
-    TRY(image_read_tensor(picture, &package->preprocess, p->input, &info, error));
+    TRY(image_read_tensor(picture, &package->preprocess, &stop, p->input, &info, error));
     int64_t decoded_us = clock_monotonic_us();
     TRY(engine_run(p->context, p->input, p->output, cancel, deadline_ms, error));
     trace(p, PREDICTOR_IDLE);

@@ -35,8 +35,9 @@ const struct package *predictor_package(const struct predictor *p);
 const struct engine *predictor_engine(const struct predictor *p);
 const char *predictor_precision(const struct predictor *p); // of its engine
 
-// Makes this process's own context (arena, tensors) and runs once on a grey picture. After the
-// fork.
+// Makes a context (arena, tensors) and runs once on a grey picture. The zygote does this before it
+// forks: what the run generates and touches is there for all children, and each gets a copy of its
+// own of the pages that it writes.
 enum err predictor_prepare(struct predictor *p, struct error *error) MUST_CHECK;
 
 // Memory for one run: arena, input, output.
@@ -51,7 +52,8 @@ void predictor_trace(struct predictor *p, atomic_int *where);
 // "decode", "layer 12 of 97 (Conv 'block3_sepconv1')", or "" for a value that it never writes.
 void predictor_where(const struct predictor *p, int where, struct buf *out);
 
-// ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED: the picture's fault, final. ERR_TIMEOUT, ERR_CANCELLED.
+// ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED: the picture's fault, final. ERR_TIMEOUT, ERR_CANCELLED:
+// looked at before and while the picture is decoded and before each layer.
 enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
                        int64_t deadline_ms, struct prediction_result *out,
                        struct error *error) MUST_CHECK;

@@ -1,4 +1,5 @@
 #include "base/limits.h"
+#include "engine/image_decoder.h"
 #include "engine/image_header.h"
 
 #include "pictures.h"
@@ -262,6 +263,56 @@ START_TEST(a_jpeg_with_two_frame_headers_is_refused)
 }
 END_TEST
 
+struct stopper {
+    atomic_int cancel;
+    int rows, most; // seen; after so many it is cancelled
+};
+
+static enum err stopper_begin(void *ctx, int width, int height, struct error *error)
+{
+    (void)ctx, (void)width, (void)height, (void)error;
+    return OK;
+}
+
+static void stopper_row(void *ctx, int y, const uint8_t *rgb)
+{
+    struct stopper *s = ctx;
+    (void)y, (void)rgb;
+    if (++s->rows == s->most)
+        atomic_store(&s->cancel, 1);
+}
+
+START_TEST(decoding_stops_between_rows)
+{
+    static const struct {
+        const char *name;
+        enum err (*rows)(struct span bytes, const struct image_info *info,
+                         const struct image_sink *sink, struct error *error);
+    } kinds[] = {
+        {"jpeg-420.jpg", image_jpeg_rows},       {"jpeg-progressive.jpg", image_jpeg_rows},
+        {"png-rgb.png", image_png_rows},         {"png-interlaced.png", image_png_rows},
+        {"webp-lossless.webp", image_webp_rows},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        AUTO_BUF struct buf file = {0};
+        struct image_info info;
+        struct error error = {0};
+        struct stopper s = {.most = 5};
+        struct stop stop = {&s.cancel, 0};
+        struct image_sink sink = {&s, IMAGE_OVER_WHITE, 1, stopper_begin, stopper_row, &stop};
+        picture_load(kinds[i].name, &file);
+        ck_assert_int_eq(image_probe(buf_view(&file), &info, &error), OK);
+        ck_assert_int_gt(info.height, 6);
+        ck_assert_int_eq(kinds[i].rows(buf_view(&file), &info, &sink, &error), ERR_CANCELLED);
+        ck_assert_msg(s.rows == 5, "%s: %d rows", kinds[i].name, s.rows);
+        ck_assert_str_eq(error.msg, "the decoding of the picture was cancelled");
+        stop = (struct stop){NULL, 1}; // long ago
+        ck_assert_int_eq(kinds[i].rows(buf_view(&file), &info, &sink, &error), ERR_TIMEOUT);
+        ck_assert_int_eq(s.rows, 5);
+    }
+}
+END_TEST
+
 SUITE_MAIN("image", each_kind_of_picture_gives_the_expected_pixels,
            probe_tells_format_size_and_orientation, orientation_is_left_alone_when_not_asked_for,
            a_picture_cut_anywhere_is_refused_or_whole, a_cut_picture_is_called_truncated,
@@ -269,4 +320,4 @@ SUITE_MAIN("image", each_kind_of_picture_gives_the_expected_pixels,
            bombs_are_refused_before_memory_is_taken, scan_bombs_and_text_bombs_are_refused,
            large_pictures_of_kinds_that_do_not_stream_are_refused,
            a_jpeg_without_its_end_marker_is_whole, exif_that_makes_no_sense_is_no_orientation,
-           a_jpeg_with_two_frame_headers_is_refused)
+           a_jpeg_with_two_frame_headers_is_refused, decoding_stops_between_rows)

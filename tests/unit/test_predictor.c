@@ -228,6 +228,9 @@ START_TEST(a_run_stops_between_layers)
         stopped += err == ERR_CANCELLED && !early;
     }
     ck_assert_int_eq(stopped, 3);
+    atomic_store(&alarmed, 1); // or before it has begun
+    ck_assert_int_eq(predictor_run(p, buf_view(&file), &alarmed, 0, &r, &error), ERR_CANCELLED);
+    ck_assert_ptr_nonnull(strstr(error.msg, "decoding"));
     ck_assert_int_eq(predictor_run(p, buf_view(&file), NULL, 0, &r, NULL), OK);
     ck_assert_mem_eq(&best, &r.top[0], sizeof best);
     predictor_free(p);

@@ -211,7 +211,7 @@ START_TEST(reading_row_by_row_gives_the_same_tensor)
         p.filter = i % 6 < 3 ? IMAGE_BILINEAR : IMAGE_NEAREST;
         float *direct = tensor_new(&p), *twice = tensor_new(&p);
         picture_load(good->name, &file);
-        ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, direct, &info, NULL), OK);
+        ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, NULL, direct, &info, NULL), OK);
         ck_assert_int_eq(info.orientation, good->orientation);
         ck_assert_int_eq(image_decode(buf_view(&file), true, &image, NULL), OK);
         ck_assert_int_eq(image_to_tensor(&image, &p, twice, NULL), OK);
@@ -245,8 +245,8 @@ static void expect_keras(const char *name)
     picture_load(name, &file);
     picture_load(path, &wanted);
     ck_assert_uint_eq(wanted.len, sizeof got);
-    ck_assert_msg(image_read_tensor(buf_view(&file), &p, got, NULL, &error) == OK, "%s: %s", name,
-                  error.msg);
+    ck_assert_msg(image_read_tensor(buf_view(&file), &p, NULL, got, NULL, &error) == OK, "%s: %s",
+                  name, error.msg);
     ck_assert_msg(memcmp(got, wanted.data, sizeof got) == 0, "%s differs", name);
 }
 
@@ -281,12 +281,12 @@ static void compare_fast(const char *name, int orientation, struct preprocess p)
     struct image_info info;
     float *exact = tensor_new(&p), *fast = tensor_new(&p);
     load_oriented(name, orientation, &file);
-    ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, exact, &info, NULL), OK);
+    ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, NULL, exact, &info, NULL), OK);
     ck_assert_int_eq(info.orientation, orientation);
     p.fast = true;
     int reduce = resize_reduction(&p, info.width, info.height, orientation);
     ck_assert_int_gt(reduce, 1);
-    ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, fast, NULL, NULL), OK);
+    ck_assert_int_eq(image_read_tensor(buf_view(&file), &p, NULL, fast, NULL, NULL), OK);
     double sum = 0, worst = 0;
     size_t count = (size_t)p.width * (size_t)p.height * 3;
     for (size_t i = 0; i < count; i++) {
