@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ALIGN = 64, SMALL_ALIGN = 16, CHUNK_BYTES = 256 << 10, BIG_BYTES = 16 << 10 };
 
@@ -15,10 +16,19 @@ struct pool_block {
 
 _Static_assert(sizeof(struct pool_block) == ALIGN, "data must stay aligned");
 
+void pages_prefer_large(void *data, size_t bytes)
+{
+    enum { PAGE = 4096, WORTH_IT = 1 << 20 };
+    uintptr_t start = ((uintptr_t)data + PAGE - 1) / PAGE * PAGE, end = (uintptr_t)data + bytes;
+    if (bytes >= WORTH_IT)
+        madvise((void *)start, end - start, MADV_HUGEPAGE);
+}
+
 static struct pool_block *block_new(size_t cap)
 {
     struct pool_block *block = aligned_alloc(ALIGN, sizeof *block + cap);
     if (block != NULL) {
+        pages_prefer_large(block, sizeof *block + cap);
         block->next = NULL;
         block->used = 0;
         block->cap = cap;

@@ -18,3 +18,7 @@ void *pool_alloc(struct pool *p, size_t size);
 void *pool_calloc(struct pool *p, size_t count, size_t size); // zeroed; checks the product
 char *pool_copy(struct pool *p, const char *text);            // NULL text gives ""; NULL: out
 void pool_release(struct pool *p);                            // frees everything
+
+// Advice: large pages for what of these bytes will be walked through soon. Filling small ones for
+// the first time takes four times as long.
+void pages_prefer_large(void *data, size_t bytes);
