@@ -160,19 +160,8 @@ static void write_json(const struct model_import *m, const char *name,
     buf_add_text(out, "\n}\n");
 }
 
-// What has been written, opened and run as a user would.
-static enum err try_package(const char *folder, struct error *error)
-{
-    struct predictor *p;
-    TRY(predictor_open(folder, "", &p, error));
-    enum err err = predictor_prepare(p, error);
-    predictor_free(p);
-    return err;
-}
-
-static enum err write_package(const struct model_import *m, const char *name,
-                              const struct buf *model, struct package_draft *draft,
-                              struct error *error)
+static enum err write_package(const struct model_import *m, const struct buf *model,
+                              struct package_draft *draft, struct error *error)
 {
     struct keras_info info;
     struct label_list labels = {0};
@@ -180,7 +169,7 @@ static enum err write_package(const struct model_import *m, const char *name,
     struct span onnx = {model->data + sizeof info, model->len - sizeof info};
     memcpy(&info, model->data, sizeof info);
     TRY(find_labels(m, info.classes, &labels, error));
-    write_json(m, name, &info, &labels, &json);
+    write_json(m, draft->name, &info, &labels, &json);
     enum err err = package_draft_add(draft, "model.onnx", onnx, error);
     if (err == OK && labels.count > 0)
         err = package_draft_add(draft, "labels.txt", buf_view(&labels.lines), error);
@@ -188,9 +177,7 @@ static enum err write_package(const struct model_import *m, const char *name,
     if (err == OK)
         err = package_draft_add(draft, "smelt.json", buf_view(&json), error);
     if (err == OK)
-        err = try_package(draft->temp, error);
-    if (err == OK)
-        err = package_draft_commit(draft, error);
+        err = package_draft_publish(draft, error);
     if (err == OK)
         printf("imported %s (%s, %lld parameters, %lld classes) into %s\n", m->file, info.layout,
                (long long)info.parameters, (long long)info.classes, m->folder);
@@ -208,19 +195,11 @@ enum err model_import_run(const struct model_import *m, struct error *error)
         return fail(error, ERR_ARGUMENT, 0,
                     "--resize must be keras, stretch, center_crop or letterbox, not '%s'",
                     m->resize);
-    char *name = package_name_of(m->folder);
-    if (name == NULL)
-        return fail(error, ERR_ARGUMENT, 0,
-                    "'%s' cannot be a package: its name must be of letters, digits and . _ -",
-                    m->folder);
-    enum err err = package_draft_open(m->folder, m->replace, &draft, error);
-    if (err == OK) {
-        err = convert(m->file, &model, error);
-        if (err == OK)
-            err = write_package(m, name, &model, &draft, error);
-        package_draft_release(&draft);
-    }
-    free(name);
+    TRY(package_draft_open(m->folder, m->replace, &draft, error));
+    enum err err = convert(m->file, &model, error);
+    if (err == OK)
+        err = write_package(m, &model, &draft, error);
+    package_draft_release(&draft);
     return err;
 }
 

@@ -131,15 +131,6 @@ static enum err copy_files(const struct package *p, json_t *json, struct package
     return copy_file(path.data, labels, draft, error);
 }
 
-static enum err try_package(const char *folder, struct error *error)
-{
-    struct predictor *p;
-    TRY(predictor_open(folder, "", &p, error));
-    enum err err = predictor_prepare(p, error);
-    predictor_free(p);
-    return err;
-}
-
 static enum err fill_draft(struct quantizing *q, json_t *json, struct package_draft *draft,
                            struct error *error)
 {
@@ -154,18 +145,17 @@ static enum err fill_draft(struct quantizing *q, json_t *json, struct package_dr
     enum err err = package_draft_add(draft, "smelt.json", span_from(text), error);
     free(text);
     TRY(err);
-    TRY(try_package(draft->temp, error));
-    return package_draft_commit(draft, error);
+    return package_draft_publish(draft, error);
 }
 
-static enum err write_package(struct quantizing *q, const char *name, struct package_draft *draft,
+static enum err write_package(struct quantizing *q, struct package_draft *draft,
                               struct error *error)
 {
     const struct package *p = predictor_package(q->predictor);
     json_t *json = NULL;
     enum err err = read_json(p, q->bare, &json, error);
     if (err == OK) {
-        json_object_set_new(json, "name", json_stringn(name, strlen(name)));
+        json_object_set_new(json, "name", json_stringn(draft->name, strlen(draft->name)));
         if (q->bare)
             json_object_set_new(json, "file", json_stringn("model.onnx", strlen("model.onnx")));
         json_object_set_new(json, "precision", json_stringn("int8", strlen("int8")));
@@ -188,7 +178,7 @@ static void show_progress(void *context, const char *what, size_t done, size_t t
         fprintf(stderr, "trying: %-40s\n", what);
 }
 
-static enum err quantize(struct quantizing *q, const struct picture_list *list, const char *name,
+static enum err quantize(struct quantizing *q, const struct picture_list *list,
                          struct package_draft *draft, struct error *error)
 {
     struct quantize_options options = {.progress = show_progress};
@@ -199,7 +189,7 @@ static enum err quantize(struct quantizing *q, const struct picture_list *list, 
     const struct package *p = predictor_package(q->predictor);
     TRY(quantize_model(p->model_path, q->inputs, q->input_count, &options, &q->quantization,
                        &q->report, error));
-    TRY(write_package(q, name, draft, error));
+    TRY(write_package(q, draft, error));
     if (q->json)
         quantize_print_json(&q->report, q->folder, q->input_count);
     else
@@ -211,17 +201,9 @@ static enum err quantize_into(struct quantizing *q, const struct picture_list *l
                               struct error *error)
 {
     struct package_draft draft;
-    char *name = package_name_of(q->folder);
-    if (name == NULL)
-        return fail(error, ERR_ARGUMENT, 0,
-                    "'%s' cannot be a package: its name must be of letters, digits and . _ -",
-                    q->folder);
-    enum err err = package_draft_open(q->folder, q->replace, &draft, error);
-    if (err == OK) {
-        err = quantize(q, list, name, &draft, error);
-        package_draft_release(&draft);
-    }
-    free(name);
+    TRY(package_draft_open(q->folder, q->replace, &draft, error));
+    enum err err = quantize(q, list, &draft, error);
+    package_draft_release(&draft);
     return err;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "engine/predictor.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -96,6 +97,13 @@ static enum err make_temp(struct package_draft *d, struct error *error)
     return OK;
 }
 
+static void free_texts(struct package_draft *d)
+{
+    free(d->name);
+    free(d->folder);
+    free(d->temp);
+}
+
 static enum err exists(const char *folder, struct error *error)
 {
     return fail(error, ERR_EXISTS, 0, "'%s' is there already: remove it, or pass --force", folder);
@@ -112,15 +120,21 @@ enum err package_draft_open(const char *folder, bool replace, struct package_dra
     buf_printf(&whole, "%.*s", (int)path.len, path.data);
     buf_printf(&temp, "%.*s.%.*s.new", (int)last, path.data, (int)(path.len - last),
                path.data + last);
-    if (lstat(whole.data, &st) == 0 && (!replace || !S_ISDIR(st.st_mode)))
+    d.name = package_name_of(folder);
+    if (d.name == NULL)
+        return fail(error, ERR_ARGUMENT, 0,
+                    "'%s' cannot be a package: its name must be of letters, digits and . _ -",
+                    folder);
+    if (lstat(whole.data, &st) == 0 && (!replace || !S_ISDIR(st.st_mode))) {
+        free_texts(&d);
         return exists(whole.data, error);
+    }
     d.folder = buf_take(&whole, NULL);
     d.temp = buf_take(&temp, NULL);
     enum err err = make_temp(&d, error);
     if (err != OK) {
         fd_close(&d.temp_fd);
-        free(d.folder);
-        free(d.temp);
+        free_texts(&d);
         return err;
     }
     *out = d;
@@ -151,6 +165,15 @@ enum err package_draft_commit(struct package_draft *d, struct error *error)
     return there ? remove_folder(d->temp, error) : OK;
 }
 
+enum err package_draft_publish(struct package_draft *d, struct error *error)
+{
+    struct predictor *p;
+    TRY(predictor_open(d->temp, "", &p, error));
+    enum err err = predictor_prepare(p, error);
+    predictor_free(p);
+    return err == OK ? package_draft_commit(d, error) : err;
+}
+
 void package_draft_release(struct package_draft *d)
 {
     struct error ignored;
@@ -158,7 +181,6 @@ void package_draft_release(struct package_draft *d)
         (void)!remove_folder(d->temp, &ignored);
         fd_close(&d->temp_fd);
     }
-    free(d->folder);
-    free(d->temp);
+    free_texts(d);
     *d = (struct package_draft){.temp_fd = -1};
 }

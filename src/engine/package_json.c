@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "engine/json_fields.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -23,36 +24,7 @@ static enum err fields_open(struct fields *f, json_t *object, const char *where,
                             const char *const *known, struct error *error)
 {
     *f = (struct fields){object, where, error};
-    if (!json_is_object(object))
-        return fail(error, ERR_FORMAT, 0, "%s must be an object, as {\"width\": 299}",
-                    where[0] == '\0' ? "the file" : where);
-    const char *name;
-    json_t *value;
-    json_object_foreach(object, name, value)
-    {
-        bool found = false;
-        for (const char *const *k = known; *k != NULL; k++)
-            found = found || strcmp(name, *k) == 0;
-        if (found)
-            continue;
-        const char *near = nearest_name(name, known);
-        if (near != NULL)
-            return fail(error, ERR_FORMAT, 0, "field '%s%.60s' is unknown, did you mean '%s%s'?",
-                        where, name, where, near);
-        AUTO_BUF struct buf list = {0};
-        for (const char *const *k = known; *k != NULL; k++)
-            buf_printf(&list, "%s%s", k == known ? "" : ", ", *k);
-        return fail(error, ERR_FORMAT, 0, "field '%s%.60s' is unknown; there are: %s", where, name,
-                    list.data);
-    }
-    return OK;
-}
-
-static char *copy_text(const char *text)
-{
-    char *copy = strdup(text);
-    CHECK(copy != NULL);
-    return copy;
+    return json_fields_check(object, where, known, error);
 }
 
 // All of these leave *out as it is when the field is absent.
@@ -66,7 +38,7 @@ static enum err get_text(const struct fields *f, const char *name, size_t max_by
         return fail(f->error, ERR_FORMAT, 0, "field '%s%s' must be text of at most %zu bytes",
                     f->where, name, max_bytes);
     free(*out);
-    *out = copy_text(json_string_value(value));
+    *out = json_text_copy(json_string_value(value));
     return OK;
 }
 
@@ -140,9 +112,9 @@ struct package *package_new(void)
 {
     struct package *p = calloc(1, sizeof *p);
     CHECK(p != NULL);
-    p->name = copy_text("");
-    p->version = copy_text("");
-    p->description = copy_text("");
+    p->name = json_text_copy("");
+    p->version = json_text_copy("");
+    p->description = json_text_copy("");
     p->group_threshold = 0.5f;
     p->top_k = 5;
     p->preprocess.orient = true;
@@ -280,7 +252,7 @@ static enum err parse_groups(json_t *object, struct package *p, struct error *er
         if (name[0] == '\0' || strlen(name) > 100)
             return fail(error, ERR_FORMAT, 0, "a group's name must have 1 to 100 bytes");
         struct package_group *g = &p->groups[p->group_count++];
-        g->name = copy_text(name);
+        g->name = json_text_copy(name);
         TRY(parse_group(g, list, error));
     }
     return OK;

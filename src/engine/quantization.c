@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "engine/json_fields.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -10,13 +11,6 @@
 
 enum { FORMAT = 1 };
 static const float SCALE_MIN = 1e-20f, SCALE_MAX = 1e20f;
-
-static char *copy_text(const char *text)
-{
-    char *copy = strdup(text);
-    CHECK(copy != NULL);
-    return copy;
-}
 
 void quantization_release(struct quantization *q)
 {
@@ -42,53 +36,33 @@ static void *grown(void *array, size_t count, size_t size)
 void quantization_add_tensor(struct quantization *q, const char *name, struct quant quant)
 {
     q->tensors = grown(q->tensors, q->tensor_count, sizeof *q->tensors);
-    q->tensors[q->tensor_count++] = (struct quantized_tensor){copy_text(name), quant};
+    q->tensors[q->tensor_count++] = (struct quantized_tensor){json_text_copy(name), quant};
 }
 
 void quantization_add_layer(struct quantization *q, const char *result)
 {
     q->layers = grown(q->layers, q->layer_count, sizeof *q->layers);
-    q->layers[q->layer_count++] = copy_text(result);
+    q->layers[q->layer_count++] = json_text_copy(result);
 }
 
 // ---- int8.json --------------------------------------------------------------------------------
-
-static enum err check_fields(json_t *object, const char *where, const char *const *known,
-                             struct error *error)
-{
-    const char *name;
-    json_t *value;
-    if (!json_is_object(object))
-        return fail(error, ERR_FORMAT, 0, "%.80s must be an object", where);
-    json_object_foreach(object, name, value)
-    {
-        bool found = false;
-        for (const char *const *k = known; *k != NULL; k++)
-            found = found || strcmp(name, *k) == 0;
-        if (found)
-            continue;
-        const char *near = nearest_name(name, known);
-        return fail(error, ERR_FORMAT, 0, "%.80s: field '%.60s' is unknown%s%s%s", where, name,
-                    near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
-                    near != NULL ? "'?" : "");
-    }
-    return OK;
-}
 
 static enum err parse_tensor(const char *name, json_t *object, struct quantization *q,
                              struct error *error)
 {
     static const char *const known[] = {"scale", "zero", NULL};
     char where[100];
-    snprintf(where, sizeof where, "tensor '%.60s'", name);
-    TRY(check_fields(object, where, known, error));
+    snprintf(where, sizeof where, "tensors.%.60s.", name);
+    TRY(json_fields_check(object, where, known, error));
     json_t *scale = json_object_get(object, "scale"), *zero = json_object_get(object, "zero");
     float s = (float)json_number_value(scale);
     if (!json_is_number(scale) || !(s >= SCALE_MIN && s <= SCALE_MAX))
-        return fail(error, ERR_FORMAT, 0, "%s: 'scale' must be a number from 1e-20 to 1e20", where);
+        return fail(error, ERR_FORMAT, 0, "field '%sscale' must be a number from 1e-20 to 1e20",
+                    where);
     json_int_t z = json_integer_value(zero);
     if (!json_is_integer(zero) || z < 0 || z > 255)
-        return fail(error, ERR_FORMAT, 0, "%s: 'zero' must be a whole number from 0 to 255", where);
+        return fail(error, ERR_FORMAT, 0, "field '%szero' must be a whole number from 0 to 255",
+                    where);
     quantization_add_tensor(q, name, (struct quant){s, (int)z});
     return OK;
 }
@@ -115,7 +89,7 @@ static bool is_digest(const char *text)
 static enum err parse_top(json_t *top, struct quantization *q, struct error *error)
 {
     static const char *const known[] = {"format", "model_sha256", "tensors", "layers", NULL};
-    TRY(check_fields(top, "the file", known, error));
+    TRY(json_fields_check(top, "", known, error));
     json_t *format = json_object_get(top, "format"), *tensors = json_object_get(top, "tensors");
     const char *digest = json_string_value(json_object_get(top, "model_sha256"));
     if (!json_is_integer(format) || json_integer_value(format) != FORMAT)

@@ -74,6 +74,7 @@ START_TEST(test_leftovers_are_swept_and_latecomers_refused)
     ck_assert_int_eq(package_draft_open(target, false, &d, &error), OK);
     ck_assert_int_eq(package_draft_add(&d, "half", SPAN("x"), &error), OK);
     close(d.temp_fd); // killed here
+    free(d.name);
     free(d.folder);
     free(d.temp);
     write_one("smelt.json", false, OK);
