@@ -127,6 +127,8 @@ struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key
                     o->content_type != NULL ? o->content_type : "application/octet-stream");
     if (o->if_none_match)
         aws_call_header(&call->base, "If-None-Match", "*");
+    if (o->if_match != NULL)
+        aws_call_header(&call->base, "If-Match", o->if_match);
     add_metadata(call, o);
     aws_call_start(c, &call->base);
     return call;

@@ -23,8 +23,10 @@ struct s3_call *s3_head(struct aws_client *c, const char *bucket, const char *ke
                         s3_object_fn *done, void *ctx);
 
 struct s3_put_options {
-    const char *content_type;                // NULL: application/octet-stream
-    bool if_none_match;                      // If-None-Match: *; existing object: ERR_PRECONDITION
+    const char *content_type; // NULL: application/octet-stream
+    bool if_none_match;       // If-None-Match: *; existing object: ERR_PRECONDITION
+    const char
+        *if_match; // an ETag with its quotes: only in place of that one; else ERR_PRECONDITION
     const struct http_call_header *metadata; // names without x-amz-meta-
     size_t metadata_count;
 };

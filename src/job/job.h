@@ -49,9 +49,17 @@ struct job_timing { // ms; -1: not known
     double queued, fetched, decoded, inferred, total;
 };
 
+// Left to the dead-letter queue, as this message: a later message of the same job (a redrive, which
+// sends it anew or counts its receives from one) is a new chance, whose result replaces this one.
+struct job_dead_letter {
+    const char *queue;      // name; "" or NULL: not a dead letter
+    const char *message_id; // of SQS
+    int64_t sent_ms;        // wall clock of SQS
+};
+
 // The result object results/ID.json and the reply message have this one form:
 // {"id","status","model","model_sha256","precision","preprocessing",
-//  "result":{…}|"error":{"code","message"},"timing_ms":{…},"input":{"bucket","key"},"attempts":N,
+//  "result":{…}|"error":{"code","message"},"dead_letter":{"queue","message_id","sent_at"},"timing_ms":{…},"input":{"bucket","key"},"attempts":N,
 //  "submitted_at","finished_at"}
 struct job_result {
     const char *id;
@@ -63,9 +71,13 @@ struct job_result {
     struct job_timing timing;
     const char *bucket, *key;
     int attempts;
+    struct job_dead_letter dead_letter;
     int64_t submitted_ms, finished_ms;
 };
 void job_result_encode(const struct job_result *r, struct buf *out);
+// Is the message (id, sent at, received for the n-th time) a later chance than this result's?
+bool job_result_is_outlived(const struct job_result *r, const char *message_id, int64_t sent_ms,
+                            int receive_count);
 enum err job_result_decode(struct span text, struct arena *arena, struct job_result *out,
                            struct error *error) MUST_CHECK;
 

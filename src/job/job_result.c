@@ -101,6 +101,13 @@ void job_result_encode(const struct job_result *r, struct buf *out)
         buf_add_char(out, '}');
     }
     buf_printf(out, ",\"attempts\":%d", r->attempts);
+    if (r->dead_letter.queue != NULL && r->dead_letter.queue[0] != '\0') {
+        buf_add_text(out, ",\"dead_letter\":{\"queue\":");
+        json_escape(span_from(r->dead_letter.queue), out);
+        add_text("message_id", r->dead_letter.message_id, out);
+        json_time_write("sent_at", r->dead_letter.sent_ms, out);
+        buf_add_char(out, '}');
+    }
     json_time_write("submitted_at", r->submitted_ms, out);
     json_time_write("finished_at", r->finished_ms, out);
     buf_add_char(out, '}');
@@ -159,10 +166,25 @@ static enum err read_result(const json_t *root, struct arena *arena, struct job_
     out->bucket = text_of(input, "bucket", arena);
     out->key = text_of(input, "key", arena);
     read_timing(json_object_get(root, "timing_ms"), &out->timing);
+    const json_t *letter = json_object_get(root, "dead_letter");
+    out->dead_letter.queue = text_of(letter, "queue", arena);
+    out->dead_letter.message_id = text_of(letter, "message_id", arena);
+    if (letter != NULL)
+        TRY(json_time_member(letter, "sent_at", &out->dead_letter.sent_ms, error));
     json_int_t attempts = json_integer_value(json_object_get(root, "attempts"));
     out->attempts = attempts < 0 || attempts > 1000000 ? 0 : (int)attempts;
     TRY(json_time_member(root, "submitted_at", &out->submitted_ms, error));
     return json_time_member(root, "finished_at", &out->finished_ms, error);
+}
+
+bool job_result_is_outlived(const struct job_result *r, const char *message_id, int64_t sent_ms,
+                            int receive_count)
+{
+    if (r->dead_letter.queue[0] == '\0')
+        return false;
+    return strcmp(r->dead_letter.message_id, message_id) == 0
+               ? receive_count < r->attempts || sent_ms > r->dead_letter.sent_ms
+               : sent_ms > r->dead_letter.sent_ms;
 }
 
 enum err job_result_decode(struct span text, struct arena *arena, struct job_result *out,

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "job/job.h"
 #include "worker/crew.h"
+#include "worker/dead_letters.h"
 #include "worker/outbox.h"
 #include "worker/poller.h"
 
@@ -29,7 +30,8 @@ struct source {
     struct sqs_call *receive;
     struct timer retry;
     int failures;
-    bool busy;   // its last receive brought something
+    struct dead_letters *dead_letters; // NULL: it has no such queue
+    bool busy;                         // its last receive brought something
     double pass; // messages taken / weight: of the busy ones the lowest is next
     uint64_t receives, empty_receives, received;
 };
@@ -84,10 +86,13 @@ struct task {
     struct s3_call *call;
     struct timer retry;
     void (*again)(struct task *t); // what the retry does
-    bool superseded; // there is a result already, of a cancellation or of somebody else's work
-    bool probing;    // its call tries whether the store is back
-    int failures;    // of the step, in a row
-    int handed_over; // times given to the crew and come back
+    bool superseded;     // there is a result already, of a cancellation or of somebody else's work
+    bool last_words;     // its message is left to the dead-letter queue
+    char instead_of[80]; // ETag of the dead letter's failure that its result replaces; "" none
+    bool replaces_nothing; // the store cannot
+    bool probing;          // its call tries whether the store is back
+    int failures;          // of the step, in a row
+    int handed_over;       // times given to the crew and come back
 };
 
 struct poller {

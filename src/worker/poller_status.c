@@ -36,11 +36,16 @@ void poller_metrics(const struct poller *p, struct buf *out)
     static const char *const by_status[] = {NULL, "status=\"succeeded\"", "status=\"failed\"",
                                             "status=\"expired\"", "status=\"cancelled\""};
     struct metrics m = {0};
+    struct dead_letters_counts dead = {0};
     uint64_t received = 0, receives = 0, empty = 0;
     for (size_t i = 0; i < p->source_count; i++) {
         received += p->sources[i].received;
         receives += p->sources[i].receives;
         empty += p->sources[i].empty_receives;
+        struct dead_letters_counts counts = dead_letters_counts(p->sources[i].dead_letters);
+        dead.messages += counts.messages;
+        dead.abandoned += counts.abandoned;
+        dead.requests += counts.requests;
     }
     struct crew_counts crew = {0};
     if (p->crew != NULL)
@@ -63,7 +68,7 @@ void poller_metrics(const struct poller *p, struct buf *out)
     add_counter(&m, "smelt_worker_slowdowns_total", "", "Times a service asked for fewer requests.",
                 (double)p->slowdowns);
     add_counter(&m, "smelt_worker_sqs_requests_total", "", "Requests to SQS.",
-                (double)(receives + outbox_requests(p->outbox)));
+                (double)(receives + dead.requests + outbox_requests(p->outbox)));
     add_counter(&m, "smelt_worker_child_deaths_total", "", "Children that died.",
                 (double)crew.deaths);
     add_counter(&m, "smelt_worker_child_hangs_total", "", "Children killed for their deadline.",
@@ -81,6 +86,11 @@ void poller_metrics(const struct poller *p, struct buf *out)
                crew.generation);
     add_counter(&m, "smelt_worker_generations_refused_total", "",
                 "Changed packages that were not taken.", (double)crew.refused);
+    add_counter(&m, "smelt_worker_jobs_abandoned_total", "",
+                "Dead letters that had no result, and got one.", (double)dead.abandoned);
+    metric_set(metrics_gauge(&m, "smelt_worker_dead_letters", "",
+                             "Messages in the dead-letter queues, when last asked."),
+               (double)dead.messages);
     metric_set(metrics_gauge(&m, "smelt_worker_jobs_in_hand", "", "Jobs received and not done."),
                (double)p->task_count);
     metrics_write(&m, out);

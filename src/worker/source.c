@@ -154,6 +154,8 @@ void sources_stop(struct poller *p)
         if (p->sources[i].receive != NULL)
             sqs_call_cancel(p->sources[i].receive);
         loop_timer_cancel(p->config.loop, &p->sources[i].retry);
+        dead_letters_free(p->sources[i].dead_letters);
+        p->sources[i].dead_letters = NULL;
     }
 }
 
@@ -168,6 +170,23 @@ void sources_wake(struct poller *p)
 
 // --- finding them ---
 
+static void watch_dead_letters(struct source *s)
+{
+    const struct poller_config *c = &s->poller->config;
+    const struct dead_letters_config config = {.loop = c->loop,
+                                               .sqs = c->sqs,
+                                               .s3 = c->s3,
+                                               .outbox = s->poller->outbox,
+                                               .bucket = c->bucket,
+                                               .jobs_url = s->found.queue_url,
+                                               .name = s->found.dlq_name,
+                                               .max_receive_count = s->found.max_receive_count,
+                                               .look_s = c->visibility_s};
+    dead_letters_free(s->dead_letters);
+    s->dead_letters =
+        config.name[0] != '\0' && !s->poller->draining ? dead_letters_new(&config) : NULL;
+}
+
 static void on_setup(void *ctx, const struct setup_result *result)
 {
     struct source *s = ctx;
@@ -176,6 +195,7 @@ static void on_setup(void *ctx, const struct setup_result *result)
     log_event(LOG_INFO, "queue_found", "url=%s max_receive_count=%d dead_letter_queue=%s",
               result->queue_url, result->max_receive_count,
               result->dlq_name[0] != '\0' ? result->dlq_name : "none");
+    watch_dead_letters(s);
     poller_announce(s->poller);
 }
 

@@ -205,6 +205,7 @@ static void attempt_failed(struct task *t, const char *code, const char *sentenc
     }
     char full[1300];
     snprintf(full, sizeof full, "given up after %d attempts; the last one: %s", count, sentence);
+    t->last_words = queue->has_dlq;
     t->verdict = queue->has_dlq ? VERDICT_RETURN : VERDICT_DELETE;
     task_fail(t, code, full);
 }

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "worker/poller_internal.h"
+#include "worker/reply_url.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,19 +27,6 @@ static void on_reply(void *ctx, bool sent)
     if (!sent)
         log_event(LOG_INFO, "reply_dropped", "id=%s", t->job->id);
     task_end(t, t->verdict);
-}
-
-// The queue named in reply_to, as it is called from here: a message is data, never an address. Only
-// the name is used, and only of a reply queue beside our own queue.
-static bool reply_url(const char *queue_url, const char *reply_to, struct buf *out)
-{
-    const char *name = strrchr(reply_to, '/'), *end = strrchr(queue_url, '/');
-    if (name == NULL || end == NULL || !span_starts(span_from(name + 1), JOB_REPLIES_PREFIX) ||
-        strlen(name + 1) > 80 || !job_id_valid(span_from(name + 1)))
-        return false;
-    buf_add(out, queue_url, (size_t)(end - queue_url));
-    buf_add_text(out, name);
-    return true;
 }
 
 static void reply(struct task *t)
@@ -69,7 +57,11 @@ static void on_published(void *ctx, const struct aws_result *r, const struct s3_
         poller_speed_up(poller_of(t));
         reply(t);
     } else if (r->err == ERR_PRECONDITION) {
-        task_adopt(t); // somebody was first: theirs is the result
+        task_adopt(t);                     // somebody was first: theirs is the result
+    } else if (t->instead_of[0] != '\0') { // a store that cannot replace one object by another
+        t->instead_of[0] = '\0';
+        t->replaces_nothing = r->err == ERR_UNSUPPORTED || r->err == ERR_ARGUMENT;
+        task_again_later(t, task_adopt);
     } else {
         if (r->err == ERR_NOT_FOUND)
             sources_setup_again(poller_of(t)); // the bucket
@@ -83,7 +75,9 @@ static void publish(struct task *t)
     char key[sizeof JOB_RESULTS_PREFIX + JOB_ID_BYTES_MAX + 8];
     snprintf(key, sizeof key, "%s%s.json", JOB_RESULTS_PREFIX, t->job->id);
     const struct s3_put_options options = {.content_type = "application/json",
-                                           .if_none_match = true};
+                                           .if_none_match = t->instead_of[0] == '\0',
+                                           .if_match =
+                                               t->instead_of[0] != '\0' ? t->instead_of : NULL};
     task_set_step(t, TASK_PUBLISHING);
     t->call = s3_put(p->config.s3, p->config.bucket, key, buf_view(&t->result), &options,
                      on_published, t);
@@ -102,21 +96,25 @@ void task_finish(struct task *t, enum job_status status, struct span predictions
     t->timing.queued =
         since > 0 && since <= m->received_wall_ms ? (double)(m->received_wall_ms - since) : -1;
     t->timing.total = since > 0 && since <= now ? (double)(now - since) : -1;
-    const struct job_result result = {.id = t->job->id,
-                                      .status = status,
-                                      .model = by != NULL ? by->name : t->job->model,
-                                      .model_sha256 = by != NULL ? by->sha256 : "",
-                                      .precision = by != NULL ? by->precision : "",
-                                      .preprocessing = by != NULL ? by->preprocessing : "",
-                                      .result_json = predictions,
-                                      .error_code = code,
-                                      .error_message = sentence,
-                                      .timing = t->timing,
-                                      .bucket = t->job->bucket,
-                                      .key = t->job->key,
-                                      .attempts = m->receive_count,
-                                      .submitted_ms = t->job->submitted_ms,
-                                      .finished_ms = now};
+    const struct job_result result = {
+        .id = t->job->id,
+        .status = status,
+        .model = by != NULL ? by->name : t->job->model,
+        .model_sha256 = by != NULL ? by->sha256 : "",
+        .precision = by != NULL ? by->precision : "",
+        .preprocessing = by != NULL ? by->preprocessing : "",
+        .result_json = predictions,
+        .error_code = code,
+        .error_message = sentence,
+        .timing = t->timing,
+        .bucket = t->job->bucket,
+        .key = t->job->key,
+        .attempts = m->receive_count,
+        .dead_letter = t->last_words ? (struct job_dead_letter){m->source->found.dlq_name, m->id,
+                                                                m->sent_wall_ms}
+                                     : (struct job_dead_letter){0},
+        .submitted_ms = t->job->submitted_ms,
+        .finished_ms = now};
     task_drop_picture(t);
     buf_clear(&t->result);
     job_result_encode(&result, &t->result);
@@ -129,21 +127,42 @@ void task_finish(struct task *t, enum job_status status, struct span predictions
 
 // --- adopt: a result that is there already ---
 
+// The failure of a dead letter, and this message is its redrive: a new chance.
+static bool is_outlived(const struct task *t, const struct s3_object *object)
+{
+    AUTO_ARENA struct arena arena = {0};
+    struct job_result result;
+    struct error error;
+    const struct message *m = t->message;
+    return !t->replaces_nothing && object->etag[0] != '\0' &&
+           job_result_decode(object->body, &arena, &result, &error) == OK &&
+           job_result_is_outlived(&result, m->id, m->sent_wall_ms, m->receive_count);
+}
+
 static void on_adopted(void *ctx, const struct aws_result *r, const struct s3_object *object)
 {
     struct task *t = ctx;
     if (!task_call_done(t, r))
         return;
-    if (r->err == OK) {
+    if (r->err == OK && is_outlived(t, object)) {
+        if (task_is_open(t)) {
+            task_fetch(t);
+        } else {
+            snprintf(t->instead_of, sizeof t->instead_of, "%s", object->etag);
+            publish(t);
+        }
+    } else if (r->err == OK) {
         poller_of(t)->adopted++;
         task_drop_picture(t);
         buf_clear(&t->result);
         buf_add_span(&t->result, object->body);
-        t->verdict = VERDICT_DELETE;
+        if (!t->last_words)
+            t->verdict = VERDICT_DELETE;
         reply(t);
     } else if (r->err == ERR_NOT_FOUND) {
         t->failures = 0;
         t->superseded = false;
+        t->instead_of[0] = '\0';
         if (task_is_open(t))
             task_fetch(t);
         else

@@ -309,10 +309,41 @@ START_TEST(statuses_have_names_and_unknown_ones_are_refused)
 }
 END_TEST
 
-SUITE_MAIN("job", native_message_comes_back_as_it_was_written,
-           times_are_read_as_text_or_milliseconds, event_records_become_jobs_with_decoded_keys,
-           event_ids_are_stable_and_differ_by_write, test_events_and_sns_wrapping,
-           plain_form_of_python_producers, what_is_not_a_job_is_refused_with_a_reason,
-           limits_of_messages, ids, succeeded_result_comes_back_as_it_was_written,
+START_TEST(a_dead_letter_is_outlived_by_a_later_message_only)
+{
+    AUTO_BUF struct buf text = {0};
+    struct job_result back;
+    struct job_result r = {.id = "a",
+                           .status = JOB_FAILED,
+                           .model = "m",
+                           .error_code = "crashed",
+                           .error_message = "why",
+                           .attempts = 3,
+                           .dead_letter = {"q-dlq", "m-1", 5000}};
+    job_result_encode(&r, &text);
+    ck_assert_msg(job_result_decode(buf_view(&text), &arena, &back, &error) == OK, "%s", error.msg);
+    ck_assert_str_eq(back.dead_letter.queue, "q-dlq");
+    ck_assert_str_eq(back.dead_letter.message_id, "m-1");
+    ck_assert_int_eq(back.dead_letter.sent_ms, 5000);
+    ck_assert(!job_result_is_outlived(&back, "m-1", 5000, 3)); // itself
+    ck_assert(!job_result_is_outlived(&back, "m-1", 5000, 4));
+    ck_assert(job_result_is_outlived(&back, "m-1", 5000, 1));  // its receives count anew
+    ck_assert(job_result_is_outlived(&back, "m-1", 6000, 3));  // or its time does
+    ck_assert(job_result_is_outlived(&back, "m-2", 6000, 1));  // or it is a new message
+    ck_assert(!job_result_is_outlived(&back, "m-2", 4000, 1)); // an older twin is no redrive
+    r.dead_letter = (struct job_dead_letter){0};
+    buf_clear(&text);
+    job_result_encode(&r, &text);
+    ck_assert_int_eq(job_result_decode(buf_view(&text), &arena, &back, &error), OK);
+    ck_assert(!job_result_is_outlived(&back, "m-2", 9000, 1)); // no dead letter
+}
+END_TEST
+
+SUITE_MAIN("job", a_dead_letter_is_outlived_by_a_later_message_only,
+           native_message_comes_back_as_it_was_written, times_are_read_as_text_or_milliseconds,
+           event_records_become_jobs_with_decoded_keys, event_ids_are_stable_and_differ_by_write,
+           test_events_and_sns_wrapping, plain_form_of_python_producers,
+           what_is_not_a_job_is_refused_with_a_reason, limits_of_messages, ids,
+           succeeded_result_comes_back_as_it_was_written,
            failed_result_keeps_its_reason_and_is_always_utf8,
            statuses_have_names_and_unknown_ones_are_refused)
