@@ -27,6 +27,7 @@ static const struct option table[] = {
 // clang-format on
 
 enum { SEGMENT_FILES_MAX = 20000 };
+enum { APART_WHOLE = 0, APART_DAMAGED = 10, APART_FAILED = 11 }; // exit codes; any other: a crash
 
 // --- what is said ---
 
@@ -38,6 +39,7 @@ void check_say(const struct check *c, const char *fmt, ...)
     va_start(args, fmt);
     vprintf(fmt, args);
     va_end(args);
+    fflush(stdout); // whatever comes next
 }
 
 void check_json(const struct check *c, json_t *line)
@@ -129,19 +131,20 @@ static enum err check_objects_apart(struct check *c, const char *dir, struct err
             fprintf(stderr, "smelt: %s\n", error->msg);
         fflush(stdout);
         fflush(stderr);
-        _exit(err != OK ? 2 : c->damages > before ? 1 : 0);
+        _exit(err != OK ? APART_FAILED : c->damages > before ? APART_DAMAGED : APART_WHOLE);
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (WIFSIGNALED(status))
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (code == APART_FAILED)
+        return fail(error, ERR_IO, 0, "%s could not be examined", dir);
+    if (code == APART_DAMAGED)
+        c->damages++; // it has said what it is
+    else if (code != APART_WHOLE)
         check_damage(
             c, "s3", "data.mdb", -1, 0,
             "reading the catalog ends in a crash: it was cut or changed. Restore it from a "
             "backup");
-    else if (WEXITSTATUS(status) == 2)
-        return fail(error, ERR_IO, 0, "%s could not be examined", dir);
-    else
-        c->damages += (size_t)WEXITSTATUS(status); // it has said what they are
     return OK;
 }
 

@@ -55,7 +55,8 @@ void journal_order_rebuild(struct journal *j)
             j->order[j->order_len++] = slot;
             j->spare_count += j->segments[slot].spare;
         }
-    qsort_r(j->order, j->order_len, sizeof j->order[0], by_id, j->segments);
+    if (j->order_len > 0)
+        qsort_r(j->order, j->order_len, sizeof j->order[0], by_id, j->segments);
 }
 
 void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, uint64_t generation,
