@@ -77,6 +77,12 @@ enum err keyring_open(const char *credentials_file, struct keyring **out,
 struct keyring *keyring_new_single(const char *access_key, const char *secret_key);
 void keyring_free(struct keyring *k);
 
+// What can be said before the body is there: the form of the signature, its date, scope and
+// headers, and whether the access key is known. For bodies that are too large to be taken in from
+// anybody.
+enum sigv4_verdict sigv4_check_head(struct keyring *keyring, const char *service,
+                                    const struct sigv4_request *request, int64_t wall_ms,
+                                    struct arena *arena, const char **message);
 // Verifies header and query (presigned) form. Constant-time comparison. The caller checks that the
 // body has the payload hash. message: one line for the client, without secrets.
 enum sigv4_verdict sigv4_verify(struct keyring *keyring, const char *service,

@@ -298,19 +298,51 @@ static bool token_matches(const struct keyring_entry *entry, struct span token)
            (ours.len == 0 || bytes_equal_constant_time(ours.data, token.data, ours.len));
 }
 
+static enum sigv4_verdict check_claim(const char *service, const struct sigv4_request *request,
+                                      int64_t wall_ms, struct arena *arena, struct claim *claim,
+                                      struct signing_key_id *id, const char **message)
+{
+    enum sigv4_verdict verdict;
+    *claim = (struct claim){0};
+    if ((verdict = read_claim(request, arena, claim, message)) == SIGV4_OK &&
+        (verdict = check_date(claim, wall_ms, message)) == SIGV4_OK &&
+        (verdict = check_scope(claim, service, id, message)) == SIGV4_OK)
+        verdict = check_headers(request, claim, arena, message);
+    return verdict;
+}
+
+static enum sigv4_verdict unknown_key(const char **message)
+{
+    *message = "The AWS access key Id you provided does not exist in our records.";
+    return SIGV4_UNKNOWN_KEY;
+}
+
+enum sigv4_verdict sigv4_check_head(struct keyring *keyring, const char *service,
+                                    const struct sigv4_request *request, int64_t wall_ms,
+                                    struct arena *arena, const char **message)
+{
+    struct claim claim;
+    struct signing_key_id id;
+    bool known;
+    enum sigv4_verdict verdict =
+        check_claim(service, request, wall_ms, arena, &claim, &id, message);
+    if (verdict != SIGV4_OK)
+        return verdict;
+    keyring_find(keyring, claim.access_key, &known);
+    return known ? SIGV4_OK : unknown_key(message);
+}
+
 enum sigv4_verdict sigv4_verify(struct keyring *keyring, const char *service,
                                 const struct sigv4_request *request, int64_t wall_ms,
                                 struct arena *arena, struct sigv4_identity *out,
                                 const char **message)
 {
-    struct claim claim = {0};
+    struct claim claim;
     struct signing_key_id id;
-    enum sigv4_verdict verdict;
     *out = (struct sigv4_identity){0};
-    if ((verdict = read_claim(request, arena, &claim, message)) != SIGV4_OK ||
-        (verdict = check_date(&claim, wall_ms, message)) != SIGV4_OK ||
-        (verdict = check_scope(&claim, service, &id, message)) != SIGV4_OK ||
-        (verdict = check_headers(request, &claim, arena, message)) != SIGV4_OK)
+    enum sigv4_verdict verdict =
+        check_claim(service, request, wall_ms, arena, &claim, &id, message);
+    if (verdict != SIGV4_OK)
         return verdict;
 
     bool known;
@@ -334,10 +366,8 @@ enum sigv4_verdict sigv4_verify(struct keyring *keyring, const char *service,
         return SIGV4_OK;
     }
     explicit_bzero(out->signing_key, sizeof out->signing_key);
-    if (!known) {
-        *message = "The AWS access key Id you provided does not exist in our records.";
-        return SIGV4_UNKNOWN_KEY;
-    }
+    if (!known)
+        return unknown_key(message);
     if (good) {
         *message = "The provided token is malformed or otherwise invalid.";
         return SIGV4_BAD_TOKEN;

@@ -12,11 +12,17 @@ enum {
     HTTP_QUERY_PARAMETERS_MAX = 2000, // Query protocol: 10 entries x 10 attributes x ~6 parameters
     HTTP_CONNECTIONS_MAX = 12000,     // per role; 5,000 idle long polls and slow clients must fit
     HTTP_IDLE_TIMEOUT_S = 75,         // keep-alive without a request; clients' own are 60 s
+    HTTP_HEAD_S_MAX = 20,             // for all of a head that comes in pieces; clients send it at once
+    HTTP_BODY_GRACE_S = 30,           // a body may come as slowly as it likes for so long,
+    HTTP_BODY_BYTES_PER_S_MIN = 1024, // then this much on average: slower than any phone's network
+    HTTP_UNREAD_BODIES_BYTES_MAX = 256 << 20, // bodies that are not whole yet, in memory, per role:
+                                              // 36 of the largest SQS requests, 20,000 usual ones
     HTTP_CLIENT_CONNECTIONS_MAX = 64, // outgoing, per role
 
     // SQS (Amazon's quotas; see docs/protocol.md)
     SQS_MESSAGE_BYTES_MAX = 1 << 20,      // body + attributes of a message, and of a batch
     SQS_REQUEST_BYTES_MAX = 7 << 20,      // HTTP body: 1 MiB of bytes escaped as \uXXXX or %XX
+    SQS_UNSIGNED_BYTES_MAX = 64 << 10,    // of a body that is taken in before anything is checked
     SQS_BATCH_MAX = 10,
     SQS_WAIT_S_MAX = 20,
     SQS_VISIBILITY_S_MAX = 43200,

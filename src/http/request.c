@@ -6,9 +6,9 @@
 #include "base/text.h"
 #include "http/server_internal.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -58,7 +58,10 @@ void *request_begin(void *cls, const char *uri, struct MHD_Connection *mhd)
     struct request *r = request_new(s);
     r->mhd = mhd;
     r->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    r->conn->in_request = true;
+    r->conn->request = r;
+    r->conn->seen_idle = false;
+    r->conn->asked = true;
+    r->begun_us = loop_now_ms(s->loop) * 1000;
     r->pub.server = s;
     size_t len = uri != NULL ? strlen(uri) : 0;
     char *target =
@@ -80,10 +83,11 @@ void request_end(void *cls, struct MHD_Connection *mhd, void **context,
     if (r == NULL)
         return;
     *context = NULL;
-    loop_watch_remove(s->loop, &r->watch);
     if (r->role_knows)
         s->handlers.on_done(s->handlers.ctx, &r->pub);
-    r->conn->in_request = false;
+    r->conn->request = NULL;
+    patrol_look_again(r->conn);
+    s->unread_bytes -= r->counted_bytes;
     if (r->reply != NULL)
         MHD_destroy_response(r->reply);
     buf_release(&r->body_buf);
@@ -235,13 +239,20 @@ static enum MHD_Result refuse_head(struct request *r, int status, const char *te
     return queue_reply(r);
 }
 
-static void too_large(struct request *r)
+static void refuse_body(struct request *r, bool overloaded)
 {
-    const struct http_handlers *h = &r->pub.server->handlers;
+    struct http_server *s = r->pub.server;
+    const struct http_handlers *h = &s->handlers;
+    r->pub.overloaded = overloaded;
     if (h->on_too_large != NULL)
         h->on_too_large(h->ctx, &r->pub);
-    if (!r->replied)
+    if (!r->replied && overloaded)
+        reply_text(r, 503, "the server holds too many unfinished requests: try again");
+    else if (!r->replied)
         reply_text(r, 413, "the request's body is too large");
+    buf_release(&r->body_buf);
+    s->unread_bytes -= r->counted_bytes;
+    r->counted_bytes = 0;
 }
 
 static enum MHD_Result take_head(struct request *r, const char *method, const char *version)
@@ -273,7 +284,7 @@ static enum MHD_Result take_head(struct request *r, const char *method, const ch
     r->mode = s->handlers.on_head(s->handlers.ctx, &r->pub);
     if (!r->replied && r->mode == HTTP_BODY_BUFFER && r->pub.content_length > 0 &&
         (uint64_t)r->pub.content_length > r->pub.body_limit_bytes)
-        too_large(r);
+        refuse_body(r, false);
     // the client waits for 100 Continue: it gets the reply instead and keeps its body
     if (r->reply != NULL && r->has_body && r->expects_continue)
         return queue_reply(r);
@@ -282,21 +293,21 @@ static enum MHD_Result take_head(struct request *r, const char *method, const ch
 
 // --- the body ---
 
-static void take_piece(struct request *r, struct span piece)
+static void buffer_piece(struct request *r, struct span piece)
 {
     struct http_server *s = r->pub.server;
-    if (r->replied) {
-        r->discarded_bytes += piece.len;
-        return;
-    }
-    if (r->mode == HTTP_BODY_STREAM) {
-        s->handlers.on_body(s->handlers.ctx, &r->pub, piece);
-        return;
-    }
     if (piece.len > r->pub.body_limit_bytes - r->body_buf.len) {
-        too_large(r);
+        refuse_body(r, false);
         return;
     }
+    if (piece.len > HTTP_UNREAD_BODIES_BYTES_MAX - s->unread_bytes) {
+        log_event(LOG_WARN, "bodies_refused", "peer=%s unread_bytes=%zu", r->conn->peer,
+                  s->unread_bytes);
+        refuse_body(r, true);
+        return;
+    }
+    s->unread_bytes += piece.len;
+    r->counted_bytes += piece.len;
     if (r->body_buf.len == 0 && r->pub.content_length > 0)
         buf_reserve(&r->body_buf, r->pub.content_length < BODY_RESERVE_BYTES
                                       ? (size_t)r->pub.content_length
@@ -304,27 +315,28 @@ static void take_piece(struct request *r, struct span piece)
     buf_add_span(&r->body_buf, piece);
 }
 
-static void on_hangup_event(void *ctx, uint32_t events)
+static void take_piece(struct request *r, struct span piece)
 {
-    struct request *r = ctx;
-    (void)events;
-    loop_watch_remove(r->pub.server->loop, &r->watch);
-    r->gone = true;
+    struct http_server *s = r->pub.server;
+    r->received_bytes += piece.len;
+    if (r->replied)
+        r->discarded_bytes += piece.len;
+    else if (r->mode == HTTP_BODY_STREAM)
+        s->handlers.on_body(s->handlers.ctx, &r->pub, piece);
+    else
+        buffer_piece(r, piece);
+}
+
+bool request_client_gone(struct request *r)
+{
+    if (r->hangup_fn == NULL || !r->suspended)
+        return false;
     void (*fn)(void *, struct http_request *) = r->hangup_fn;
+    r->gone = true;
     r->hangup_fn = NULL;
     fn(r->hangup_ctx, &r->pub);
     request_abandon(r);
-}
-
-// MHD does not look at suspended connections, so we do. Not for bytes: the next request may come.
-static void watch_hangup(struct request *r)
-{
-    struct error error;
-    if (r->watch.active || r->hangup_fn == NULL || !r->suspended)
-        return;
-    if (loop_watch_add(r->pub.server->loop, &r->watch, r->conn->fd, EPOLLRDHUP, on_hangup_event, r,
-                       &error) != OK)
-        log_event(LOG_WARN, "hangup_not_watched", "peer=%s error=\"%s\"", r->conn->peer, error.msg);
+    return true;
 }
 
 static void resume(struct request *r)
@@ -332,7 +344,6 @@ static void resume(struct request *r)
     struct http_server *s = r->pub.server;
     if (!r->suspended)
         return;
-    loop_watch_remove(s->loop, &r->watch);
     r->suspended = false;
     s->run_pending = true;
     MHD_resume_connection(r->mhd);
@@ -351,6 +362,8 @@ static enum MHD_Result finish(struct request *r)
         return MHD_NO; // closes the connection
     if (!r->whole) {
         r->whole = true;
+        s->unread_bytes -= r->counted_bytes;
+        r->counted_bytes = 0;
         if (r->body_buf.len > 0)
             r->pub.body = buf_view(&r->body_buf);
         if (!r->replied)
@@ -360,7 +373,7 @@ static enum MHD_Result finish(struct request *r)
         return queue_reply(r);
     r->suspended = true;
     MHD_suspend_connection(r->mhd);
-    watch_hangup(r);
+    patrol_look_again(r->conn); // the client may have gone before
     return MHD_YES;
 }
 
@@ -386,6 +399,17 @@ enum MHD_Result request_advance(void *cls, struct MHD_Connection *mhd, const cha
 }
 
 // --- replies ---
+
+void conn_send_text(struct conn *c, int status, const char *text)
+{
+    AUTO_BUF struct buf out = {0};
+    buf_printf(&out,
+               "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+               "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
+               status, MHD_get_reason_phrase_for((unsigned)status), strlen(text) + 1, text);
+    ssize_t sent = send(c->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)sent; // who does not read has been told nothing
+}
 
 // The reply comes while the client still sends, and more than is worth reading first: MHD cannot
 // reply before the end of the body, so the bytes go to the socket here, and what comes in is
@@ -442,8 +466,9 @@ static void reply_set(struct request *r, int status, const struct http_header *h
         char small_name[64], small_value[256];
         const char *name = header_text(r, headers[i].name, small_name, sizeof small_name);
         const char *value = header_text(r, headers[i].value, small_value, sizeof small_value);
-        if (name == NULL || value == NULL || value[0] == '\0' ||
-            MHD_add_response_header(reply, name, value) != MHD_YES)
+        if (value != NULL && value[0] == '\0')
+            value = " "; // on the wire the same; the library takes none that are empty
+        if (name == NULL || value == NULL || MHD_add_response_header(reply, name, value) != MHD_YES)
             log_event(LOG_DEBUG, "reply_header_dropped", "request=%s index=%zu", r->pub.id, i);
     }
     r->reply = reply;
@@ -537,9 +562,14 @@ void http_request_on_hangup(struct http_request *pub, void (*fn)(void *ctx, stru
     struct request *r = request_of(pub);
     r->hangup_fn = fn;
     r->hangup_ctx = ctx;
-    if (fn == NULL)
-        loop_watch_remove(pub->server->loop, &r->watch);
-    watch_hangup(r);
+    patrol_look_again(r->conn);
+}
+
+bool http_request_is_gone(const struct http_request *pub)
+{
+    const struct conn *c = request_of_const(pub)->conn;
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+    return c->fin || poll(&p, 1, 0) > 0;
 }
 
 // --- what roles ask about a request ---

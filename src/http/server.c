@@ -64,6 +64,7 @@ static bool on_turn_end(void *ctx)
     struct http_server *s = ctx;
     if (s->run_pending)
         run_daemon(s);
+    patrol_fins(s);
     return s->run_pending;
 }
 
@@ -143,6 +144,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
     struct http_server *s = cls;
     struct conn *c = *socket_context;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        patrol_remove(c);
         c->prev->next = c->next;
         c->next->prev = c->prev;
         free(c);
@@ -162,6 +164,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
     c->next->prev = c->prev->next = c;
     *socket_context = c;
     s->connections++;
+    patrol_add(c);
 }
 
 // --- life ---
@@ -282,6 +285,7 @@ enum err http_server_new(struct loop *loop, const struct http_server_config *con
         http_server_free(s);
         return err;
     }
+    patrol_start(s, config->slow_timeout_s);
     *out = s;
     return OK;
 }
@@ -304,7 +308,7 @@ void http_server_stop_accepting(struct http_server *s)
     fd_close(&s->listen_fd);
     // connections between requests end now; those with one get their reply with Connection: close
     for (struct conn *c = s->conns.next; c != &s->conns; c = c->next)
-        if (!c->in_request)
+        if (c->request == NULL)
             shutdown(c->fd, SHUT_RD);
 }
 
@@ -321,6 +325,7 @@ void http_server_free(struct http_server *s)
         MHD_stop_daemon(s->daemon);
     }
     loop_timer_cancel(s->loop, &s->daemon_timer);
+    loop_timer_cancel(s->loop, &s->patrol_timer);
     loop_hook_remove(s->loop, &s->hook);
     while (s->spare != NULL) {
         struct request *next = s->spare->next;

@@ -13,6 +13,8 @@
 //
 // Refused before the role sees it (clear one-line text body, connection closed): malformed
 // requests, too many or too large headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400).
+// Cut off likewise: what the client ends before it is whole (400), heads and bodies that come in
+// too slowly (408), bodies that do not fit into memory beside all others (503).
 #pragma once
 
 #include "base/arena.h"
@@ -41,7 +43,8 @@ struct http_handlers {
     void (*on_body)(void *ctx, struct http_request *r, struct span piece);
     // The request is whole (r->body for buffered ones).
     void (*on_request)(void *ctx, struct http_request *r);
-    // The buffered body is over its limit: reply in the role's own form.
+    // The buffered body is over its limit, or (r->overloaded) all together are over the server's:
+    // reply in the role's own form.
     void (*on_too_large)(void *ctx, struct http_request *r);
     // The request ends: replied and sent, or the client went away. Release what r->user owns. The
     // request and its arena are gone afterwards. Called exactly once per on_head.
@@ -53,6 +56,7 @@ struct http_server_config {
     size_t body_limit_bytes; // default for buffered bodies
     int connections_max;     // 0: HTTP_CONNECTIONS_MAX
     int idle_timeout_s;      // 0: HTTP_IDLE_TIMEOUT_S; also for senders that stall in mid-request
+    int slow_timeout_s;      // 0: HTTP_HEAD_S_MAX and HTTP_BODY_GRACE_S
 };
 
 struct http_request {
@@ -63,6 +67,7 @@ struct http_request {
     size_t header_count;
     struct span body;        // buffered mode, after on_request
     size_t body_limit_bytes; // may be changed in on_head
+    bool overloaded;         // in on_too_large: not this body is too large, all together are (503)
     int64_t content_length;  // -1: none given (chunked or no body)
     struct arena arena;      // lives as long as the request
     void *user;              // the role's
@@ -91,8 +96,7 @@ bool http_request_query(struct http_request *r, const char *name, struct span *v
 
 // Replies. Exactly one per request; from the loop's thread. headers are copied, as is body.
 // Content-Length, Date and Connection are set by the server. HEAD replies drop the body but keep
-// Content-Length. A header whose value is empty or has a control character is left out (the library
-// takes none).
+// Content-Length. A header whose value has a control character is left out.
 void http_reply(struct http_request *r, int status, const struct http_header *headers,
                 size_t header_count, struct span body);
 // Takes the buffer's memory: no copy. b is empty afterwards.
@@ -109,3 +113,5 @@ bool http_request_replied(const struct http_request *r);
 // fn is called (once) if the client hangs up before the reply. Default: nothing but on_done.
 void http_request_on_hangup(struct http_request *r, void (*fn)(void *ctx, struct http_request *r),
                             void *ctx);
+// True if the client has hung up by now, also when on_hangup has not been told yet.
+bool http_request_is_gone(const struct http_request *r);

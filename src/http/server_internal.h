@@ -23,8 +23,18 @@ struct conn {
     struct conn *prev, *next;
     struct http_server *server;
     int fd;
-    bool in_request; // between the request line and the end of the reply
+    struct request *request; // between the request line and the end of the reply; else NULL
     char peer[64];
+    // patrol.c
+    struct watch fin_watch; // the client closes its side, or all
+    bool fin;               // it has
+    bool asked;             // it had a request
+    bool in_fins;           // and MHD may not have read all before it
+    bool fin_read;          // it has read it, and looks at it for the last time
+    struct conn *next_fin;
+    bool seen_idle; // without a request since the patrol looked first; then:
+    uint64_t seen_bytes;
+    int64_t seen_at_ms;
 };
 
 struct request {
@@ -39,8 +49,10 @@ struct request {
     uint64_t discarded_bytes;
     void (*hangup_fn)(void *ctx, struct http_request *r);
     void *hangup_ctx;
-    struct watch watch; // of the suspended connection
-    bool in_head;       // the first call for this request is running
+    int64_t begun_us;        // monotonic, of the loop's turn in which the request line was there
+    uint64_t received_bytes; // of the body
+    size_t counted_bytes;    // of the server's unread_bytes
+    bool in_head;            // the first call for this request is running
     bool head_checked;
     bool role_knows; // on_head was called, on_done will be
     bool has_body;
@@ -66,12 +78,16 @@ struct http_server {
     int port;
     int connections_max;
     size_t body_limit_bytes;
-    struct conn conns;       // list head
+    struct conn conns; // list head
+    struct conn *fins; // to be looked at at the end of the turn
+    struct timer patrol_timer;
+    int64_t head_timeout_ms, body_grace_ms, patrol_ms;
+    size_t unread_bytes;     // in buffers of requests that are not whole
     struct request requests; // list head
     struct request *spare;
     int spare_count;
     _Atomic int connections; // may be read from another thread
-    bool run_pending; // MHD has something to do without a new event
+    bool run_pending;        // MHD has something to do without a new event
     bool draining;
     bool accept_paused;
     int64_t accept_logged_ms; // 0: never
@@ -86,5 +102,17 @@ enum MHD_Result request_advance(void *cls, struct MHD_Connection *mhd, const cha
                                 size_t *data_bytes, void **context);
 void request_end(void *cls, struct MHD_Connection *mhd, void **context,
                  enum MHD_RequestTerminationCode why);
+// The client has hung up. True: the role was waiting for that and knows now.
+bool request_client_gone(struct request *r);
+// Puts a whole reply of one line on the wire, around MHD.
+void conn_send_text(struct conn *c, int status, const char *text);
+
+// --- patrol.c ---
+void patrol_start(struct http_server *s, int slow_timeout_s); // 0: the limits of limits.h
+void patrol_add(struct conn *c);
+void patrol_remove(struct conn *c);
+void patrol_look_again(struct conn *c);  // a request of it has ended
+void patrol_fins(struct http_server *s); // at the end of a turn, behind MHD
+
 // Wakes a suspended request, whose client is to be sent away.
 void request_abandon(struct request *r);

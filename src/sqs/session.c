@@ -132,6 +132,10 @@ static bool on_wake(struct waiter *w, bool gone)
         refuse(s);
         return true;
     }
+    if (http_request_is_gone(s->http)) { // nothing is claimed for it; its end follows
+        stop_waiting(s);
+        return true;
+    }
     enum sqs_code code = sqs_call_receive_again(&s->call, &count);
     if (code == SQS_OK && count == 0)
         return false;
@@ -207,6 +211,15 @@ static enum sqs_code signature_fault(struct session *s, enum sigv4_verdict verdi
     return fault(f, SQS_SIGNATURE_MISMATCH, "%s", message);
 }
 
+static struct sigv4_request signed_request(const struct http_request *http)
+{
+    return (struct sigv4_request){.method = span_from(http->method),
+                                  .path = http->target_path,
+                                  .query = http->query,
+                                  .headers = http->headers,
+                                  .header_count = http->header_count};
+}
+
 static enum sqs_code check_signature(struct session *s)
 {
     struct http_request *http = s->http;
@@ -225,12 +238,8 @@ static enum sqs_code check_signature(struct session *s)
     if (claimed.len > 0 && !span_equal(claimed, hash))
         return fault(&s->call.fault, SQS_SIGNATURE_MISMATCH,
                      "The x-amz-content-sha256 header is not the SHA-256 of the request's body.");
-    struct sigv4_request request = {.method = span_from(http->method),
-                                    .path = http->target_path,
-                                    .query = http->query,
-                                    .headers = http->headers,
-                                    .header_count = http->header_count,
-                                    .payload_hash = hash};
+    struct sigv4_request request = signed_request(http);
+    request.payload_hash = hash;
     enum sigv4_verdict verdict = sigv4_verify(s->role->keyring, "sqs", &request, clock_wall_ms(),
                                               &http->arena, &who, &message);
     if (verdict != SIGV4_OK)
@@ -314,6 +323,10 @@ static struct session *session_new(struct role *role, struct http_request *http)
     s->call.ids = &role->ids;
     s->call.arena = s->call.in.arena = &http->arena;
     s->call.region = role->config->region != NULL ? role->config->region : "us-east-1";
+    s->call.json = http_request_header(http, "X-Amz-Target").len > 0 ||
+                   span_starts(http_request_header(http, "Content-Type"), "application/x-amz-json");
+    s->call.accept_json =
+        !s->call.json && span_starts(http_request_header(http, "Accept"), "application/json");
     http->user = s;
     role->sessions++;
     return s;
@@ -323,10 +336,6 @@ void session_start(struct role *role, struct http_request *http)
 {
     struct session *s = session_new(role, http);
     struct span target = http_request_header(http, "X-Amz-Target");
-    struct span type = http_request_header(http, "Content-Type");
-    s->call.json = target.len > 0 || span_starts(type, "application/x-amz-json");
-    s->call.accept_json =
-        !s->call.json && span_starts(http_request_header(http, "Accept"), "application/json");
     if (role->failed)
         fault(&s->call.fault, SQS_UNAVAILABLE, "The server is ending: %s", role->why.msg);
     if (role->failed || serve(s, target) != SQS_OK)
@@ -337,12 +346,32 @@ void session_start(struct role *role, struct http_request *http)
         finish(s);
 }
 
+void session_head(struct role *role, struct http_request *http)
+{
+    const char *message = "";
+    if (role->config->unsigned_requests ||
+        (http->content_length >= 0 && http->content_length <= SQS_UNSIGNED_BYTES_MAX) ||
+        http->content_length > SQS_REQUEST_BYTES_MAX) // which is the first thing to be said
+        return;
+    struct sigv4_request request = signed_request(http);
+    enum sigv4_verdict verdict =
+        sigv4_check_head(role->keyring, "sqs", &request, clock_wall_ms(), &http->arena, &message);
+    if (verdict == SIGV4_OK)
+        return;
+    struct session *s = session_new(role, http);
+    signature_fault(s, verdict, message);
+    refuse(s);
+}
+
 void session_too_large(struct role *role, struct http_request *http)
 {
     struct session *s = session_new(role, http);
-    s->call.json = http_request_header(http, "X-Amz-Target").len > 0;
-    fault(&s->call.fault, SQS_TOO_LARGE, "The request's body is longer than %d bytes.",
-          SQS_REQUEST_BYTES_MAX);
+    if (http->overloaded)
+        fault(&s->call.fault, SQS_UNAVAILABLE,
+              "The server holds too many unfinished requests: try again.");
+    else
+        fault(&s->call.fault, SQS_TOO_LARGE, "The request's body is longer than %d bytes.",
+              SQS_REQUEST_BYTES_MAX);
     refuse(s);
 }
 

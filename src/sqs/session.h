@@ -62,7 +62,9 @@ struct session { // in the request's arena
 
 // --- session.c: one request ---
 void session_start(struct role *role, struct http_request *http); // the request is whole
-void session_end(struct session *s);                              // from on_done
+// Its head is there. A large body is taken in only from who has an access key; else refused.
+void session_head(struct role *role, struct http_request *http);
+void session_end(struct session *s); // from on_done
 void session_too_large(struct role *role, struct http_request *http);
 void sessions_synced(struct role *role, uint64_t sequence); // replies whose records are on disk
 void sessions_drain(struct role *role);                     // answers long polls

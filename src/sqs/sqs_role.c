@@ -111,8 +111,8 @@ static bool on_turn_end(void *ctx)
 
 static enum http_body on_head(void *ctx, struct http_request *http)
 {
-    (void)ctx;
-    (void)http;
+    if (http->content_length != -1 || http_request_header(http, "Transfer-Encoding").len > 0)
+        session_head(ctx, http);
     return HTTP_BODY_BUFFER;
 }
 

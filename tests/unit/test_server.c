@@ -99,9 +99,10 @@ static void on_request(void *ctx, struct http_request *r)
     } else if (span_is(path, "/echo")) {
         struct buf copy = {0};
         buf_add_span(&copy, r->body);
-        struct http_header headers[] = {{SPAN("X-One"), http_request_header(r, "x-in")},
+        struct http_header headers[] = {{SPAN("X-Empty"), SPAN("")},
+                                        {SPAN("X-One"), http_request_header(r, "x-in")},
                                         {SPAN("X-Bad"), SPAN("a\r\nInjected: yes")}};
-        http_reply_buf(r, 200, headers, 2, &copy);
+        http_reply_buf(r, 200, headers, 3, &copy);
         ck_assert_uint_eq(copy.len, 0);
     } else {
         http_reply(r, 200, NULL, 0, r->target_path);
@@ -331,7 +332,7 @@ END_TEST
 static void client_bodies(struct fixture *f)
 {
     expect(f, "POST /echo HTTP/1.1\r\nHost: h\r\nX-In:  v \r\nContent-Length: 5\r\n\r\nhello",
-           "X-One: v\r\n");
+           "X-Empty:  \r\nX-One: v\r\n");
     expect(f,
            "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
            "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
@@ -535,6 +536,118 @@ START_TEST(stalled_sender_is_ended_after_the_timeout)
 }
 END_TEST
 
+// Closes its side, at once or when what it sent has been read; reads to the end, which must come
+// long before the timeout of idle clients.
+static void close_side(struct fixture *f, const char *request, int pause_ms, struct buf *in)
+{
+    AUTO_FD int fd = dial(f);
+    put(fd, request);
+    poll(NULL, 0, pause_ms);
+    shutdown(fd, SHUT_WR);
+    ck_assert(!get_until(fd, in, "\x01never\x01"));
+}
+
+// MHD ends some of them by itself, without a word.
+static void expect_cut_off(struct fixture *f, const char *request)
+{
+    for (int pause_ms = 0; pause_ms <= 30; pause_ms += 30) {
+        AUTO_BUF struct buf in = {0};
+        close_side(f, request, pause_ms, &in);
+        ck_assert_msg(in.len == 0 || has(&in, "ended before it was whole"), "for '%s' got '%s'",
+                      request, in.data);
+    }
+}
+
+static void expect_answer(struct fixture *f, const char *request, const char *wanted)
+{
+    for (int pause_ms = 0; pause_ms <= 30; pause_ms += 30) {
+        AUTO_BUF struct buf in = {0};
+        close_side(f, request, pause_ms, &in);
+        ck_assert(!has(&in, "400"));
+        ck_assert_msg(has(&in, wanted), "wanted '%s', got '%s'", wanted, in.len > 0 ? in.data : "");
+    }
+}
+
+static void client_half(struct fixture *f)
+{
+    expect_cut_off(f, "GET /x HTT");
+    expect_cut_off(f, "GET /x HTTP/1.1\r\nHost: h\r\nX: ");
+    expect_cut_off(f, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf");
+    expect_cut_off(f, "PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf");
+    expect_cut_off(f, "PUT /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nha");
+    int requests = f->requests;
+    // what is whole is answered: one, several, one with half of another behind it
+    expect_answer(f, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n/1");
+    expect_answer(f, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n",
+                  "\r\n\r\n/2");
+    expect_answer(f, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HT", "\r\n\r\n/1");
+    AUTO_BUF struct buf large = {0};
+    buf_add_text(&large, "PUT /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n");
+    for (int i = 0; i < 300000; i++)
+        buf_add_text(&large, "0123456789");
+    expect_answer(f, large.data, "\r\n\r\n0123456789");
+    ck_assert_int_eq(f->requests, requests + 10);
+    // nothing at all: no answer
+    AUTO_BUF struct buf in = {0};
+    AUTO_FD int fd = dial(f);
+    shutdown(fd, SHUT_WR);
+    ck_assert(!get_until(fd, &in, "\x01never\x01") && in.len == 0);
+}
+
+START_TEST(half_requests_end_with_their_client)
+{
+    struct fixture f = {.config = {.idle_timeout_s = 1000, .slow_timeout_s = 1000}};
+    run(&f, client_half);
+}
+END_TEST
+
+// A byte now and then, which keeps the connection from being idle.
+static void drip(struct fixture *f, const char *start, const char *wanted)
+{
+    AUTO_BUF struct buf in = {0};
+    AUTO_FD int fd = dial(f);
+    struct pollfd answer = {.fd = fd, .events = POLLIN};
+    put(fd, start);
+    while (poll(&answer, 1, 50) == 0)
+        put(fd, "x");
+    ck_assert(!get_until(fd, &in, "\x01never\x01"));
+    ck_assert_msg(has(&in, wanted), "wanted '%s', got '%s'", wanted, in.len > 0 ? in.data : "");
+}
+
+static void client_drips(struct fixture *f)
+{
+    AUTO_FD int idle = dial(f), parked = dial(f);
+    AUTO_BUF struct buf in = {0};
+    put(idle, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+    ck_assert(get_until(idle, &in, "\r\n\r\n/x"));
+    put(parked, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    drip(f, "GET /", "408");
+    drip(f, "GET / HTTP/1.1\r\nHost: h\r\nX-", "408");
+    drip(f, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n", "408");
+    drip(f, "PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n", "408");
+    // who only waits is left alone, and who asks now and then
+    for (int i = 0; i < 30; i++) {
+        AUTO_BUF struct buf busy = {0};
+        put(idle, "GET /busy HTTP/1.1\r\nHost: h\r\n\r\n");
+        ck_assert(get_until(idle, &busy, "\r\n\r\n/busy"));
+        poll(NULL, 0, 50);
+    }
+    buf_clear(&in);
+    put(idle, "GET /y HTTP/1.1\r\nHost: h\r\n\r\n");
+    ck_assert(get_until(idle, &in, "\r\n\r\n/y"));
+    buf_clear(&in);
+    signal_server(f);
+    ck_assert(get_until(parked, &in, "parked"));
+}
+
+START_TEST(slow_senders_are_cut_off)
+{
+    struct fixture f = {.config = {.idle_timeout_s = 1000, .slow_timeout_s = 1}};
+    run(&f, client_drips);
+    ck_assert_int_eq(f.requests, 33);
+}
+END_TEST
+
 static void client_over_limit(struct fixture *f)
 {
     int fds[4];
@@ -680,5 +793,6 @@ SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_f
            bodies_both_ways, early_replies_reach_a_client_that_is_still_sending,
            chunked_body_over_the_limit, hang_up_while_suspended, thousand_suspended_requests,
            server_ends_with_requests_open, stalled_sender_is_ended_after_the_timeout,
+           half_requests_end_with_their_client, slow_senders_are_cut_off,
            connections_over_the_limit_wait, out_of_descriptors_waits_without_spinning, drain,
            listen_errors_say_what_to_do)
