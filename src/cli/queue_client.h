@@ -10,10 +10,11 @@
 
 // clang-format off
 #define QUEUE_OPTIONS                                                                              \
-    {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL; a smelt here; Amazon's)"}, \
+    {"sqs-endpoint", "URL", NULL,                                                                  \
+     "the queue service (default: AWS_ENDPOINT_URL_SQS; a smelt here; Amazon's)"},                 \
     {"region", "NAME", NULL, "default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1"},                \
     {"credentials", "FILE", NULL, "keys, if neither environment nor profile has any"},             \
-    {"data", "DIR", NULL, "of a `smelt serve` on this machine: its keys, and http://127.0.0.1:9324 if no endpoint is given"}, \
+    {"data", "DIR", NULL, "of a `smelt serve` on this machine: its keys, its default port"},       \
     {"json", NULL, NULL, "one JSON object per line, for programs"}
 // clang-format on
 

@@ -184,6 +184,7 @@ static enum err setup_to_look(struct catalog *catalog, struct error *error)
     struct catalog_txn *t = NULL;
     uint64_t format = 0;
     TRY(catalog_begin(catalog, false, &t, error));
+    CHECK(t != NULL);
     enum err err = tables_open(t, 0, error);
     if (err == OK)
         err = meta_get(t, "format", &format, error);
