@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/text.h"
+#include "sqs/message_attributes.h"
 
 #include <string.h>
 
@@ -311,6 +312,8 @@ static enum sqs_code serve(struct session *s, struct span target)
     if (c->host.len == 0)
         c->host = span_from(s->role->listen_host);
     c->trace = http_request_header(s->http, "X-Amzn-Trace-Id");
+    if (c->trace.len > MESSAGE_TRACE_BYTES_MAX || !utf8_xml_valid(c->trace))
+        c->trace = (struct span){0}; // it could not be given back
     return sqs_call_run(c);
 }
 
