@@ -285,6 +285,7 @@ static enum err measure_alone(struct running *c, struct experiment_row *row, str
     bench_memory_of_children(c->pid, &memory); // the sum is there whatever it returns
     row->pss_mb = memory.all_pss_mb;
     row->p50_ms = percentile(c, 0.5); // for the length of a turn
+    row->p99_ms = percentile(c, 0.99);
     return measure_crash(c, row, error);
 }
 
@@ -327,8 +328,10 @@ static void fill_row(struct running *c, int turns, double cpu_s, double seconds,
     row->pictures_per_s = mean;
     row->noise = mean > 0 ? sqrt(fmax(variance, 0) / turns) / mean : 0;
     row->cpu_ms = pictures > 0 ? cpu_s * 1000 / pictures : 0;
-    row->p50_ms = percentile(c, 0.5);
-    row->p99_ms = percentile(c, 0.99);
+    if (c->sample_count > 0) { // else no picture fitted into a turn: as it was alone
+        row->p50_ms = percentile(c, 0.5);
+        row->p99_ms = percentile(c, 0.99);
+    }
     row->crash_missed = fmax(0, row->crash_missed + mean * row->crash_back_ms / 1000);
 }
 
