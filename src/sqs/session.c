@@ -82,10 +82,12 @@ static void finish(struct session *s)
 {
     s->status = 200;
     reply_end(&s->call.out, s->http->id);
-    if (s->call.wait_for > queues_durable(s->role->queues))
+    if (s->call.wait_for > queues_durable(s->role->queues)) {
         set_state(s, SESSION_UNSYNCED);
-    else
+        http_request_soon(s->http);
+    } else {
         send_reply(s);
+    }
 }
 
 static void refuse(struct session *s)
