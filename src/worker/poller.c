@@ -284,6 +284,7 @@ void poller_free(struct poller *p)
     }
     loop_timer_cancel(p->config.loop, &p->lease);
     loop_timer_cancel(p->config.loop, &p->drain_limit);
+    tally_release(&p->tally);
     free(p);
 }
 

@@ -94,5 +94,6 @@ void poller_metrics(const struct poller *p, struct buf *out)
     metric_set(metrics_gauge(&m, "smelt_worker_jobs_in_hand", "", "Jobs received and not done."),
                (double)p->task_count);
     metrics_write(&m, out);
+    tally_write(&p->tally, out);
     metrics_release(&m);
 }

@@ -152,6 +152,7 @@ static enum err open_poller(struct worker *w, struct error *error)
                                          .s3 = w->s3,
                                          .queue = c->queue,
                                          .bucket = c->bucket,
+                                         .bucket_allow = c->bucket_allow,
                                          .create = c->create,
                                          .max_receive_count = c->max_receive_count,
                                          .visibility_s = c->visibility_s,

@@ -16,7 +16,7 @@ struct worker_config {
     const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
     const char *credentials_file;                    // tried last; NULL: none
     const char *ca_bundle;                           // NULL: the system's
-    const char *queue, *bucket;
+    const char *queue, *bucket, *bucket_allow;
     bool create;
     int max_receive_count, visibility_s, job_timeout_s;
     const char *listen;        // /livez, /readyz, /metrics; NULL: no port
