@@ -165,6 +165,7 @@ static void worker_arguments(void *ctx, int port, const char **argv)
         add(argv, "--workers", options_get(&serve->options, "workers"));
     if (options_on(&serve->options, "pin"))
         add(argv, "--pin", NULL);
+    add(argv, "--ec2", "off"); // its queue is on this host, too: nobody else could take over
 }
 
 static void gateway_arguments(void *ctx, int port, const char **argv)

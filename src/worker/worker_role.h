@@ -7,7 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum worker_ec2 { EC2_AUTO, EC2_ON, EC2_OFF }; // are notices of EC2 listened to? auto: if it is one
+
 struct worker_config {
+    enum worker_ec2 ec2;
     const char *model, *search_path; // crew.h says what these mean
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
     int children, children_min, idle_ms;
