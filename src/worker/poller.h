@@ -42,6 +42,7 @@ void poller_drain(struct poller *p);
 
 // Ready: it can take jobs. Else one sentence says what is waited for.
 bool poller_ready(const struct poller *p, struct buf *why);
+void poller_ask_backlog(struct poller *p); // so that the next metrics tell of it
 void poller_reload(struct poller *p); // looks whether model packages changed
 void poller_describe_models(const struct poller *p, struct buf *out); // lines for people
 void poller_metrics(const struct poller *p, struct buf *out);         // Prometheus text

@@ -36,6 +36,10 @@ struct source {
     bool busy;                         // its last receive brought something
     double pass; // messages taken / weight: of the busy ones the lowest is next
     uint64_t receives, empty_receives, received;
+    struct sqs_call *asking; // for its attributes
+    int64_t asked_ms;        // 0: never
+    uint64_t waiting;        // messages in it, when last asked
+    bool waiting_known;
 };
 
 // What becomes of a message when its jobs are done.
@@ -181,3 +185,9 @@ bool task_call_done(struct task *t, const struct aws_result *r);
 void task_finish(struct task *t, enum job_status status, struct span predictions, const char *code,
                  const char *sentence);
 void task_adopt(struct task *t); // looks for a result that is there already; else fetches
+
+// backlog.c
+struct metrics;
+void backlog_ask(struct poller *p);
+void backlog_stop(struct poller *p);
+void backlog_metrics(const struct poller *p, struct metrics *m);

@@ -47,6 +47,7 @@ static void on_request(void *ctx, struct http_request *r)
         poller_describe_models(w->poller, &body);
     } else if (span_is(r->target_path, "/metrics")) {
         poller_metrics(w->poller, &body);
+        poller_ask_backlog(w->poller);
     } else {
         status = 404;
         buf_add_text(&body, "not here: /livez, /readyz, /metrics\n");
