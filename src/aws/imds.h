@@ -1,5 +1,5 @@
-// The instance metadata service of EC2, version 2: a session token by PUT, then GETs with it. What a
-// host there knows of itself: its role's keys, that it will be taken away.
+// The instance metadata service of EC2, version 2: a session token by PUT, then GETs with it. What
+// a host there knows of itself: its role's keys, that it will be taken away.
 #pragma once
 
 #include "base/loop.h"
@@ -22,4 +22,5 @@ typedef void imds_done_fn(void *ctx, enum err err, struct span body, const struc
 
 // path: "/latest/meta-data/…". done is called once, from the loop.
 struct imds_call *imds_get(struct imds *i, const char *path, imds_done_fn *done, void *ctx);
-void imds_call_cancel(struct imds_call *call); // done is called with ERR_CANCELLED before it returns
+void imds_call_cancel(
+    struct imds_call *call); // done is called with ERR_CANCELLED before it returns

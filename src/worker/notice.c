@@ -65,8 +65,7 @@ static void on_answer(void *ctx, enum err err, struct span body, const struct er
         return;
     bool broken = err != OK && err != ERR_NOT_FOUND; // not found: nothing is planned
     if (broken && !n->broken)
-        log_event(LOG_WARN, "notices_unheard", "why=%s",
-                  log_quote(error->msg, text, sizeof text));
+        log_event(LOG_WARN, "notices_unheard", "why=%s", log_quote(error->msg, text, sizeof text));
     n->broken = broken;
     if (err == OK && is_notice(n, body, why, sizeof why)) {
         n->told = true;

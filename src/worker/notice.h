@@ -1,5 +1,5 @@
-// Watches whether EC2 is about to take this host away: a spot interruption, or an auto-scaling group
-// that wants it terminated. Asked every WORKER_NOTICE_S seconds.
+// Watches whether EC2 is about to take this host away: a spot interruption, or an auto-scaling
+// group that wants it terminated. Asked every WORKER_NOTICE_S seconds.
 #pragma once
 
 #include "base/loop.h"
