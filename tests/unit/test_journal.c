@@ -130,6 +130,35 @@ START_TEST(sequences_go_on_after_everything_was_removed)
 }
 END_TEST
 
+// All segments with records went, and what stayed is empty: only the manifest knows the numbers.
+START_TEST(sequences_go_on_in_an_empty_segment)
+{
+    fake_disk_init(&disk);
+    struct journal *j = must_open();
+    struct journal_place place = append(j, "first"), next = place;
+    while (next.segment == place.segment) {
+        journal_flush(j);
+        disk.fault_at =
+            disk.calls + 3; // write and sync of this segment; then the write to the next
+        disk.fault = FAKE_NONE;
+        next = append(j, "filler filler filler filler");
+    }
+    disk.fault = FAKE_STOP;
+    uint64_t end = journal_next_sequence(j) - 2; // of the record that ends the segment
+    journal_flush(j);
+    ck_assert(journal_failed(j));
+    journal_close(j);
+    fake_disk_restart(&disk);
+    for (int i = 0; i < 3; i++) { // the first one removes the full segment
+        j = must_open();
+        ck_assert_uint_eq(journal_next_sequence(j), end + 1);
+        journal_close(j);
+    }
+    ck_assert_ptr_null(fake_find(&disk, "00000001.seg"));
+    fake_disk_release(&disk);
+}
+END_TEST
+
 START_TEST(torn_tail_is_cut)
 {
     for (size_t keep = 0; keep < 120; keep++) {
@@ -432,10 +461,10 @@ START_TEST(full_disk_refuses_new_records_only)
 END_TEST
 
 SUITE_MAIN("journal", records_come_back_in_order, what_was_not_flushed_is_not_promised,
-           sequences_go_on_after_everything_was_removed, torn_tail_is_cut,
-           cut_tail_never_comes_back, segment_stays_until_what_killed_it_is_durable,
-           any_flipped_bit_is_found, missing_segment_is_found, swapped_segments_are_found,
-           cut_segment_is_found, lost_end_of_an_older_segment_is_found,
-           segment_of_another_store_is_found, lost_manifest_is_found,
-           damaged_manifest_slot_does_not_lose_a_segment, newer_version_is_refused,
-           failed_sync_ends_it, full_disk_refuses_new_records_only)
+           sequences_go_on_after_everything_was_removed, sequences_go_on_in_an_empty_segment,
+           torn_tail_is_cut, cut_tail_never_comes_back,
+           segment_stays_until_what_killed_it_is_durable, any_flipped_bit_is_found,
+           missing_segment_is_found, swapped_segments_are_found, cut_segment_is_found,
+           lost_end_of_an_older_segment_is_found, segment_of_another_store_is_found,
+           lost_manifest_is_found, damaged_manifest_slot_does_not_lose_a_segment,
+           newer_version_is_refused, failed_sync_ends_it, full_disk_refuses_new_records_only)

@@ -1,0 +1,91 @@
+// Loaded into the real process (LD_PRELOAD): notes what each write to the queue's files replaced, and which
+// files were synced after it, so that after a kill -9 the test can take back what a power loss would have
+// taken (lossy_disk.py). SMELT_LOSSY names the file of notes. While the file SMELT_LOSSY.fail exists, a sync
+// fails.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct note { // followed by the path, and for a write by what was there before
+    uint32_t kind, path_bytes; // 1 write, 2 sync, 3 sync that failed
+    uint64_t at, bytes;
+};
+
+static int notes_fd = -1;
+
+__attribute__((constructor)) static void start(void)
+{
+    const char *name = getenv("SMELT_LOSSY");
+    if (name != NULL)
+        notes_fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+// The path of a file of the queue; 0: another one.
+static size_t path_of(int fd, char out[4096])
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = notes_fd >= 0 ? readlink(link, out, 4095) : -1;
+    if (len <= 0)
+        return 0;
+    out[len] = '\0';
+    return strstr(out, "/sqs/") != NULL ? (size_t)len : 0;
+}
+
+static void add(struct note note, const char *path, void *before)
+{
+    struct iovec parts[] = {{&note, sizeof note}, {(void *)path, note.path_bytes}, {before, note.bytes}};
+    if (writev(notes_fd, parts, note.kind == 1 ? 3 : 2) < 0)
+        abort();
+}
+
+ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
+{
+    static ssize_t (*real)(int, const void *, size_t, off_t);
+    char path[4096];
+    if (real == NULL)
+        real = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
+    size_t path_bytes = path_of(fd, path);
+    if (path_bytes > 0) {
+        char *before = calloc(1, len + 1);
+        if (before == NULL || pread(fd, before, len, at) < 0)
+            abort();
+        add((struct note){1, (uint32_t)path_bytes, (uint64_t)at, len}, path, before);
+        free(before);
+    }
+    return real(fd, data, len, at);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
+{
+    return pwrite(fd, data, len, at);
+}
+
+int fdatasync(int fd)
+{
+    static int (*real)(int);
+    char path[4096], fail[4096];
+    if (real == NULL)
+        real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    size_t path_bytes = path_of(fd, path);
+    if (path_bytes == 0)
+        return real(fd);
+    snprintf(fail, sizeof fail, "%s.fail", getenv("SMELT_LOSSY"));
+    if (access(fail, F_OK) == 0) {
+        add((struct note){.kind = 3, .path_bytes = (uint32_t)path_bytes}, path, NULL);
+        errno = EIO;
+        return -1;
+    }
+    int result = real(fd), sys = errno;
+    if (result == 0)
+        add((struct note){.kind = 2, .path_bytes = (uint32_t)path_bytes}, path, NULL);
+    errno = sys;
+    return result;
+}
