@@ -1,6 +1,7 @@
 # smelt. GNU make; everything is built under build/$(V).
 #   make            ./smelt            make run     build and run the main job
 #   make test       all tests          make parity  heavy comparisons (PyTorch)
+#   make torture    the queue's durability, for long: SEEDS=20000 SECONDS=0 (tools/torture.sh)
 #   make deps       missing packages   make tidy    what a machine can check
 #   V=release (default) | dev | asan | tsan | fuzz; CC=gcc (default) | clang
 V      ?= release
@@ -55,7 +56,7 @@ UNIT := $(filter-out %/test_crew %/test_poller %/test_engine,$(UNIT))
 endif
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 
-.PHONY: all run test unit system parity fuzz-replay deps deps-test tidy format clean install bench
+.PHONY: all run test torture unit system parity fuzz-replay deps deps-test tidy format clean install bench
 all: smelt
 ifeq ($(V),release)
 smelt: $(B)/smelt
@@ -132,6 +133,8 @@ fuzz-replay: $(FUZZ)
 	@tools/fuzz-replay.sh $(B)/fuzz
 test: deps-test
 	@tools/test.sh
+torture: deps-test
+	@SEEDS=$(SEEDS) LIMIT_S=$(SECONDS) tools/torture.sh
 system: all
 	@tools/system.sh $(T)
 parity: deps-test
