@@ -54,6 +54,18 @@ def test_the_demo_model_answers_the_same_in_int8(tmp_path):
     assert [line["result"] for line in predictions(out)] == [line["result"] for line in after]
 
 
+def test_a_model_that_is_quantized_already_computes_in_integers(tmp_path):
+    model = "tests/golden/quantized.onnx"
+    done = run("model", "inspect", model, "--layers")
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).decode().splitlines()
+    steps = {line.split()[1]: line for line in lines if line.strip()[:1].isdigit()}
+    assert " int8 " in steps["Conv"] and " int8 " in steps["MaxPool"]
+    done = run("model", "quantize", model, "-o", tmp_path / "again")
+    assert done.returncode == 1 and b"quantized already" in done.stderr
+    assert not (tmp_path / "again").exists()
+
+
 def test_the_report_is_for_people(tmp_path):
     text = quantize(tmp_path / "a", "--pictures", "3")
     assert "3 pictures: " in text and "same answer for 100.00 %" in text and "running" in text
