@@ -415,6 +415,7 @@ START_TEST(name_of_a_deleted_queue_is_free_after_a_minute)
     rig_advance(&r, 19999);
     ck_assert_int_eq(create("jobs", &f), SQS_QUEUE_DELETED_RECENTLY);
     rig_advance(&r, 1);
+    ck_assert_int_eq(queues_next_deadline_ms(r.queues), INT64_MAX); // nothing is left of it
     ck_assert_int_eq(create("jobs", &f), SQS_OK);
     rig_turn(&r);
     q = restart("jobs");
