@@ -68,21 +68,22 @@ function run(command, args) {
 function compare(model, options) {
     const taskset = (command, args) => run("taskset", ["-c", String(options.core), command, ...args]);
     const ours = [], theirs = [];
-    let version = "", peak = 0, fraction = [];
+    let version = "", precision = "", peak = 0, fraction = [];
     for (let round = 0; round < options.rounds; round++) {
         const seconds = String(Math.max(1, Math.ceil((theirs[0] ?? 50) * options.runs / 1000)));
-        const us = taskset(SMELT, ["bench", "engine", "--model", model, "--seconds", seconds])
-            .find((line) => line.precision === "fp32");
+        // the first line is the file as it is: fp32, or int8 where it is quantized
+        const [us] = taskset(SMELT, ["bench", "engine", "--model", model, "--seconds", seconds]);
         const [them] = taskset(process.execPath, [SELF, "--peer", "--modules", options.modules,
                                                 "--runs", String(options.runs), model]);
         ours.push(us.cpu_ms);
         theirs.push(them.cpu_ms);
         fraction.push(us.fraction_of_peak);
         version = them.version;
+        precision = us.precision;
         peak = us.peak_gops;
     }
     return {
-        bench: "engine-peer", model: path.basename(model, ".onnx"), peer: `onnxruntime ${version}`,
+        bench: "engine-peer", model: path.basename(model, ".onnx"), precision, peer: `onnxruntime ${version}`,
         smelt_cpu_ms: median(ours), peer_cpu_ms: median(theirs),
         times_faster: median(ours.map((x, i) => theirs[i] / x)),
         fraction_of_peak: median(fraction), peak_gops: peak, rounds: options.rounds,

@@ -82,6 +82,9 @@ enum {
     WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
     WORKER_MODELS_MAX = 16,             // in one pool: all of them are in memory
     WORKER_LOAD_S_MAX = 600,            // a zygote that loads longer is not taken
+    WORKER_NOTICE_S = 5, // between two questions whether EC2 takes the host away: it says so 120 s ahead
+    WORKER_NOTICE_RETRY_S = 60, // the same, when nobody answered
+    WORKER_BACKLOG_S = 10, // how old the number of waiting messages in /metrics may be
     WORKER_IDLE_S = 60,                 // a child that had no job so long goes, above the least
     WORKER_CHILD_EXTRA_BYTES = 16 << 20, // what a child may take beyond what its proof measured:
                                          // larger pictures

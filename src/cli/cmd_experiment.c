@@ -83,12 +83,13 @@ static void print_json(const struct experiment *x, const struct experiment_row *
     json_escape(span_from(x->package->name), &model);
     printf("{\"bench\":\"experiment\",\"case\":\"%s\",\"n\":%d,\"pictures\":%ld,"
            "\"pictures_per_s\":%.3f,\"noise\":%.4f,\"latency_p50_ms\":%.3f,"
-           "\"latency_p99_ms\":%.3f,\"cpu_ms_per_picture\":%.3f,\"pss_mb\":%.2f,"
+           "\"latency_p99_ms\":%.3f,\"cpu_ms_per_picture\":%.3f,"
+           "\"others_processors\":%.2f,\"pss_mb\":%.2f,"
            "\"start_ms\":%.1f,\"crash_jobs_lost\":%d,\"crash_pictures_missed\":%.1f,"
            "\"crash_back_ms\":%.1f,\"seconds\":%ld,\"model\":%s,\"precision\":\"%s\","
            "\"processors\":%d}\n",
            experiment_arms[r->arm].name, r->n, r->pictures, r->pictures_per_s, r->noise, r->p50_ms,
-           r->p99_ms, r->cpu_ms, r->pss_mb, r->start_ms, r->crash_lost, r->crash_missed,
+           r->p99_ms, r->cpu_ms, r->others, r->pss_mb, r->start_ms, r->crash_lost, r->crash_missed,
            r->crash_back_ms, x->setup.seconds, model.data,
            x->package->int8_path != NULL ? "int8" : "fp32", x->machine.processors);
     fflush(stdout);

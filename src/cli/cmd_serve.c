@@ -40,6 +40,7 @@ static const struct option table[] = {
      "processes that infer: more with more jobs, fewer when idle (default: 1 to the usable\n"
      "processors)"},
     {"pin", NULL, NULL, "each of them on a processor of its own"},
+    {"bucket-allow", "NAMES", NULL, "other buckets that pictures may be in: 'photos,scans-*', '*'"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
     {"quiet", NULL, NULL, NULL},
     {"lifeline-fd", "FD", NULL, NULL},
@@ -126,6 +127,13 @@ static void s3_arguments(void *ctx, int port, const char **argv)
     add(argv, "--s3-listen", listen_on(serve, S3, "s3-listen", port));
 }
 
+static void add_given(struct serve *serve, const char **argv, const char *option,
+                      const char *argument)
+{
+    if (options_get(&serve->options, option) != NULL)
+        add(argv, argument, options_get(&serve->options, option));
+}
+
 // Endpoints and keys reach worker and gateway under the names that every AWS client knows.
 static void set_environment(struct serve *serve)
 {
@@ -146,6 +154,7 @@ static void worker_arguments(void *ctx, int port, const char **argv)
     (void)port;
     set_environment(serve);
     begin(serve, argv, "worker");
+    add_given(serve, argv, "bucket-allow", "--bucket-allow");
     if (options_get(&serve->options, "exec") != NULL) {
         add(argv, "--exec", options_get(&serve->options, "exec"));
         add(argv, "--exec-name", serve->model_name);
@@ -156,6 +165,7 @@ static void worker_arguments(void *ctx, int port, const char **argv)
         add(argv, "--workers", options_get(&serve->options, "workers"));
     if (options_on(&serve->options, "pin"))
         add(argv, "--pin", NULL);
+    add(argv, "--ec2", "off"); // its queue is on this host, too: nobody else could take over
 }
 
 static void gateway_arguments(void *ctx, int port, const char **argv)
@@ -163,6 +173,7 @@ static void gateway_arguments(void *ctx, int port, const char **argv)
     struct serve *serve = ctx;
     set_environment(serve);
     begin(serve, argv, "gateway");
+    add_given(serve, argv, "bucket-allow", "--bucket-allow");
     add(argv, "--gateway-listen", listen_on(serve, GATEWAY, "gateway-listen", port));
     if (options_get(&serve->options, "exec") != NULL)
         add(argv, "--model", serve->model_name);

@@ -30,6 +30,8 @@ static const struct option worker_options[] = {
      "processors)"},
     {"idle", "S", "60", "a process above MIN that had no job so long ends"},
     {"pin", NULL, NULL, "each process on a processor of its own"},
+    {"ec2", "on|off|auto", "auto",
+     "drain when EC2 says that it takes this host away (auto: on hosts of EC2)"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
     {"region", "NAME", NULL, "default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1"},
@@ -38,6 +40,8 @@ static const struct option worker_options[] = {
     {"queue", "NAME|URL[:W],…", JOB_QUEUE,
      "where jobs come from; several share the pool by their weights W (default 1)"},
     {"bucket", "NAME", JOB_BUCKET, "where results go"},
+    {"bucket-allow", "NAMES", NULL,
+     "other buckets that pictures may be in: 'photos,scans-*'; '*': any that the keys can read"},
     {"no-create", NULL, NULL, "do not make queue and bucket when they are missing; wait for them"},
     {"max-receive-count", "N", "3", "attempts before the dead-letter queue, of a queue made here"},
     {"visibility", "S", "60", "lease of a message; extended at a third of it"},
@@ -92,6 +96,18 @@ static bool parse_workers(const char *text, int usable, int *min, int *max)
     return true;
 }
 
+static bool parse_ec2(const char *text, enum worker_ec2 *out)
+{
+    static const char *const words[] = {"auto", "on", "off"}; // in the order of the enum
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, words[i]) == 0) {
+            *out = (enum worker_ec2)i;
+            return true;
+        }
+    fprintf(stderr, "smelt: --ec2 must be on, off or auto, not '%.40s'\n", text);
+    return false;
+}
+
 // What this machine, or container, has for us; said in the log with its reasons.
 static uint64_t find_capacity(int min, int max)
 {
@@ -138,11 +154,12 @@ static int run_worker(const struct options *o)
 {
     long idle_s, receives, visibility_s, timeout_s, ready_fd, lifeline_fd;
     int min, max;
+    enum worker_ec2 ec2;
     AUTO_ARENA struct arena arena = {0};
     const char *model;
     if (!start_log(o, "worker") || !find_handler(o, &arena, &model) ||
         !parse_workers(options_get(o, "workers"), process_cpu_count(), &min, &max) ||
-        !options_int(o, "idle", 1, 86400, &idle_s) ||
+        !options_int(o, "idle", 1, 86400, &idle_s) || !parse_ec2(options_get(o, "ec2"), &ec2) ||
         !options_int(o, "max-receive-count", 1, 1000, &receives) ||
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
         !options_int(o, "job-timeout", 1, 3600, &timeout_s) ||
@@ -160,6 +177,7 @@ static int run_worker(const struct options *o)
     if (model == NULL)
         model = package_default_name(models.data != NULL ? models.data : "");
     const struct worker_config config = {.model = model,
+                                         .ec2 = ec2,
                                          .exec = options_get(o, "exec"),
                                          .search_path = models.data != NULL ? models.data : "",
                                          .children = max,
@@ -175,6 +193,7 @@ static int run_worker(const struct options *o)
                                          .ca_bundle = getenv("AWS_CA_BUNDLE"),
                                          .queue = options_get(o, "queue"),
                                          .bucket = options_get(o, "bucket"),
+                                         .bucket_allow = options_get(o, "bucket-allow"),
                                          .create = !options_on(o, "no-create"),
                                          .max_receive_count = (int)receives,
                                          .visibility_s = (int)visibility_s,

@@ -44,9 +44,11 @@ struct experiment_row {
     int n;
     long pictures;         // answered in the measured time
     double pictures_per_s; //
+    int turns;             // in which the rate was measured
     double noise;          // standard error of the rate over its turns, as a share of it
     double p50_ms, p99_ms; // of one picture, decoding included
     double cpu_ms;         // processor time of one picture
+    double others;         // processors that other programs used meanwhile, on average
     double pss_mb;         // all processes, shared pages counted once
     double start_ms;       // from the start of the process to the last worker's readiness
     int crash_lost;        // pictures in hand that died with the crash of one worker

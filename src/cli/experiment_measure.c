@@ -24,7 +24,7 @@ enum {
     START_S_MAX = 300,
     SAMPLES_MAX = 1 << 20,
     SETTLE_MS = 300,
-    TURN_MS_MIN = 500,
+    TURN_MS_MIN = 200,
     TURNS_MIN = 2
 };
 
@@ -285,6 +285,7 @@ static enum err measure_alone(struct running *c, struct experiment_row *row, str
     bench_memory_of_children(c->pid, &memory); // the sum is there whatever it returns
     row->pss_mb = memory.all_pss_mb;
     row->p50_ms = percentile(c, 0.5); // for the length of a turn
+    row->p99_ms = percentile(c, 0.99);
     return measure_crash(c, row, error);
 }
 
@@ -322,12 +323,15 @@ static void fill_row(struct running *c, int turns, double cpu_s, double seconds,
     double mean = c->rate_sum / turns;
     double variance = (c->rate_square_sum - c->rate_sum * mean) / (turns - 1);
     double pictures = mean * seconds;
+    row->turns = turns;
     row->pictures = lround(pictures);
     row->pictures_per_s = mean;
     row->noise = mean > 0 ? sqrt(fmax(variance, 0) / turns) / mean : 0;
     row->cpu_ms = pictures > 0 ? cpu_s * 1000 / pictures : 0;
-    row->p50_ms = percentile(c, 0.5);
-    row->p99_ms = percentile(c, 0.99);
+    if (c->sample_count > 0) { // else no picture fitted into a turn: as it was alone
+        row->p50_ms = percentile(c, 0.5);
+        row->p99_ms = percentile(c, 0.99);
+    }
     row->crash_missed = fmax(0, row->crash_missed + mean * row->crash_back_ms / 1000);
 }
 
@@ -344,6 +348,19 @@ static enum err start_stopped(struct running cases[ARM_COUNT], const struct expe
     return OK;
 }
 
+// Processor time of the whole machine so far, s.
+static double machine_cpu_s(void)
+{
+    AUTO_BUF struct buf text = {0};
+    struct error ignored;
+    unsigned long long user, nice, system, irq, softirq, steal;
+    if (file_read("/proc/stat", 16 << 20, &text, &ignored) != OK ||
+        sscanf(text.data, "cpu %llu %llu %llu %*u %*u %llu %llu %llu", &user, &nice, &system, &irq,
+               &softirq, &steal) != 6)
+        return 0;
+    return (double)(user + nice + system + irq + softirq + steal) / (double)sysconf(_SC_CLK_TCK);
+}
+
 static enum err measure_side_by_side(struct running cases[ARM_COUNT],
                                      const struct experiment_setup *setup, int n,
                                      struct experiment_row rows[ARM_COUNT], struct error *error)
@@ -356,10 +373,18 @@ static enum err measure_side_by_side(struct running cases[ARM_COUNT],
     TRY(start_stopped(cases, setup, n, error));
     for (int arm = 0; arm < ARM_COUNT; arm++)
         before_s[arm] = bench_cpu_of_children(cases[arm].pid).all_s;
+    double machine_s = machine_cpu_s(), own_s = 0, seconds = turns * turn_ms / 1000;
+    int64_t begin_us = clock_monotonic_us();
     TRY(take_turns(cases, turns, (int64_t)(turn_ms * 1000), error));
+    double passed_s = (double)(clock_monotonic_us() - begin_us) / 1e6;
+    machine_s = machine_cpu_s() - machine_s;
+    for (int arm = 0; arm < ARM_COUNT; arm++) {
+        double cpu_s = bench_cpu_of_children(cases[arm].pid).all_s - before_s[arm];
+        own_s += cpu_s;
+        fill_row(&cases[arm], turns, cpu_s, seconds, &rows[arm]);
+    }
     for (int arm = 0; arm < ARM_COUNT; arm++)
-        fill_row(&cases[arm], turns, bench_cpu_of_children(cases[arm].pid).all_s - before_s[arm],
-                 turns * turn_ms / 1000, &rows[arm]);
+        rows[arm].others = fmax(0, machine_s - own_s) / passed_s;
     return OK;
 }
 

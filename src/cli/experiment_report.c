@@ -8,6 +8,8 @@
 
 // Rates nearer than this are the same, however calm both were.
 static const double SAME = 0.05;
+// Doubt above this share leaves equality open.
+static const double BLURRED = 0.15;
 
 static const struct experiment_row *find(const struct experiment_row *rows, size_t count,
                                          enum experiment_arm arm, int n)
@@ -26,12 +28,26 @@ static int largest_n(const struct experiment_row *rows, size_t count)
     return n;
 }
 
+// Two standard errors of the difference of two rates; more when there were few turns (about
+// Student's t for 95 %).
+static double doubt(const struct experiment_row *a, const struct experiment_row *b)
+{
+    double factor = 2 * (1 + 2 / fmax(a->turns - 1, 1));
+    return factor * hypot(a->pictures_per_s * a->noise, b->pictures_per_s * b->noise);
+}
+
 // -1: a is slower than b, 1: faster, 0: no difference that these figures show.
 static int compare(const struct experiment_row *a, const struct experiment_row *b)
 {
-    double ratio = b->pictures_per_s > 0 ? a->pictures_per_s / b->pictures_per_s - 1 : 0;
-    double noise = fmax(SAME, 2 * hypot(a->noise, b->noise)); // two standard errors
-    return ratio > noise ? 1 : ratio < -noise ? -1 : 0;
+    double more = a->pictures_per_s - b->pictures_per_s;
+    double limit = fmax(SAME * b->pictures_per_s, doubt(a, b));
+    return more > limit ? 1 : more < -limit ? -1 : 0;
+}
+
+// Equal figures are a finding only if a difference could have been seen.
+static bool is_blurred(const struct experiment_row *a, const struct experiment_row *b)
+{
+    return doubt(a, b) > BLURRED * b->pictures_per_s;
 }
 
 static double percent(const struct experiment_row *a, const struct experiment_row *b)
@@ -44,6 +60,16 @@ struct figures { // of the largest n
     const struct experiment_row *one, *compute, *locked, *threads, *processes;
 };
 
+static void find_others(const struct figures *f, struct buf *out)
+{
+    double others = f->processes->others;
+    if (others >= 0.1)
+        buf_printf(out,
+                   "Other programs used %.1f processors while n = %d was measured: the figures are "
+                   "what was left to each arrangement alike, not what it does on a quiet machine.",
+                   others, f->n);
+}
+
 static void find_rate(const struct figures *f, struct buf *out)
 {
     int against = compare(f->processes, f->threads);
@@ -54,9 +80,12 @@ static void find_rate(const struct figures *f, struct buf *out)
     if (against == 0)
         buf_printf(out,
                    "which is no difference that this measurement shows (%.1f %%, with a noise of "
-                   "%.1f %% and %.1f %%). Separate processes cost no throughput here.",
+                   "%.1f %% and %.1f %%). %s",
                    percent(f->processes, f->threads), 100 * f->processes->noise,
-                   100 * f->threads->noise);
+                   100 * f->threads->noise,
+                   is_blurred(f->processes, f->threads)
+                       ? "It is too noisy to say more: --seconds gives it more time."
+                       : "Separate processes cost no throughput here.");
     else
         buf_printf(out, "so processes are %.1f %% %s.", percent(f->processes, f->threads),
                    against > 0 ? "faster" : "slower");
@@ -78,7 +107,8 @@ static void find_lock(const struct figures *f, struct buf *out)
                    "threads.",
                    percent(f->locked, f->threads));
     else
-        buf_add_text(out, "The lock cost nothing that this measurement shows.");
+        buf_printf(out, "The lock cost nothing that this measurement shows%s.",
+                   is_blurred(f->locked, f->threads) ? ", which is noisy" : "");
 }
 
 static void find_compute(const struct figures *f, struct buf *out)
@@ -159,7 +189,7 @@ void experiment_findings(const struct experiment_row *rows, size_t count,
                          void (*say)(void *ctx, const char *sentence), void *ctx)
 {
     static void (*const finds[])(const struct figures *, struct buf *) = {
-        find_rate, find_lock, find_compute, find_memory, find_crash, find_sum};
+        find_others, find_rate, find_lock, find_compute, find_memory, find_crash, find_sum};
     int n = largest_n(rows, count);
     struct figures f = {n,
                         find(rows, count, ARM_PROCESSES, 1),
@@ -175,7 +205,8 @@ void experiment_findings(const struct experiment_row *rows, size_t count,
         if (n == 1 && (finds[i] == find_lock || finds[i] == find_compute))
             continue; // one thread is one thread
         finds[i](&f, &sentence);
-        say(ctx, sentence.data);
+        if (sentence.len > 0)
+            say(ctx, sentence.data);
     }
 }
 
@@ -245,18 +276,20 @@ static void write_table(const struct experiment_row *rows, size_t count, struct 
 {
     buf_add_text(out, "<div class=\"wide\"><table><thead><tr><th>arrangement</th><th>n</th>"
                       "<th>pictures a second</th><th>noise ± %</th><th>p50 ms</th><th>p99 ms</th>"
-                      "<th>processor ms a picture</th><th>memory MB</th><th>start ms</th>"
+                      "<th>processor ms a picture</th><th>others, processors</th><th>memory "
+                      "MB</th><th>start ms</th>"
                       "<th>crash: lost in hand</th><th>crash: missed</th><th>crash: back after ms"
                       "</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < count; i++) {
         const struct experiment_row *r = &rows[i];
         buf_printf(out,
                    "<tr><td>%s</td><td>%d</td><td>%.1f</td><td>%.1f</td><td>%.2f</td><td>%.2f</td>"
-                   "<td>%.2f</td><td>%.1f</td><td>%.0f</td><td>%d</td><td>%.1f</td><td>%.1f</td>"
+                   "<td>%.2f</td><td>%.1f</td><td>%.1f</td><td>%.0f</td><td>%d</td><td>%.1f</"
+                   "td><td>%.1f</td>"
                    "</tr>\n",
                    experiment_arms[r->arm].title, r->n, r->pictures_per_s, 100 * r->noise,
-                   r->p50_ms, r->p99_ms, r->cpu_ms, r->pss_mb, r->start_ms, r->crash_lost,
-                   r->crash_missed, r->crash_back_ms);
+                   r->p50_ms, r->p99_ms, r->cpu_ms, r->others, r->pss_mb, r->start_ms,
+                   r->crash_lost, r->crash_missed, r->crash_back_ms);
     }
     buf_add_text(out, "</tbody></table></div>\n");
 }

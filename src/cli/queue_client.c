@@ -324,8 +324,8 @@ int queue_failed(const struct queue_client *c, const char *queue, const struct e
     }
     const char *hint = "";
     if (error->code == ERR_NET)
-        hint = c->local ? "; is `smelt serve` running? (another port: --sqs-endpoint)"
-                        : "; is --sqs-endpoint right?";
+        hint = c->local ? "; is `smelt serve` running? (another port: --sqs-endpoint, --s3-endpoint)"
+                        : "; are --sqs-endpoint and --s3-endpoint right?";
     else if (error->code == ERR_DENIED)
         hint = "; are these the keys of that service? (--data DIR or --credentials FILE)";
     bool named = queue == NULL || strstr(error->msg, queue) != NULL;

@@ -9,5 +9,8 @@
 // 0 stays 0 (layouts are padded with it), not-a-number stays what it is.
 typedef void activation_kernel(const float *x, float *y, size_t count, const struct activation *a);
 
+// y[i] = table[x[i]]: any activation of bytes that become bytes. y may be x.
+void activation_of_bytes(const uint8_t *x, uint8_t *y, size_t count, const uint8_t table[256]);
+
 // NULL: there is none for this activation on this processor; oneDNN's is to be used.
 activation_kernel *activation_kernel_best(const struct activation *a);

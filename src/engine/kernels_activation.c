@@ -1,6 +1,7 @@
 // Activations: inside another primitive, as one of their own, or by a kernel of ours.
 #include "engine/activations.h"
 #include "engine/kernels_program.h"
+#include "engine/plain.h"
 
 #include <float.h>
 #include <math.h>
@@ -87,15 +88,14 @@ bool activation_apart(const struct activation *a)
     return activation_kernel_best(a) != NULL;
 }
 
-static enum err emit_kernel(struct lowering *l, const struct node *n, const struct activation *a,
-                            const struct operand *from, const struct operand *to,
-                            struct error *error)
+// A step of ours from one operand to another; s says what it computes.
+static enum err emit_own(struct lowering *l, const struct node *n, struct step s,
+                         const struct operand *from, const struct operand *to, struct error *error)
 {
     struct program *p = l->program;
-    struct step s = {.name = pool_copy(&p->pool, n->name), .op = "Swish", .kernel = "own"};
+    s.name = pool_copy(&p->pool, n->name);
+    s.kernel = "own";
     s.shape = node_output(l->graph, n)->shape;
-    s.activate = activation_kernel_best(a);
-    s.activation = *a;
     s.operands = pool_calloc(&p->pool, 2, sizeof *s.operands);
     if (s.name == NULL || s.operands == NULL ||
         !grow(&p->steps, p->step_count, &p->step_cap, sizeof *p->steps))
@@ -111,11 +111,34 @@ static enum err emit_kernel(struct lowering *l, const struct node *n, const stru
     return OK;
 }
 
+static enum err emit_kernel(struct lowering *l, const struct node *n, const struct activation *a,
+                            const struct operand *from, const struct operand *to,
+                            struct error *error)
+{
+    struct step s = {.op = "Swish", .activate = activation_kernel_best(a), .activation = *a};
+    return emit_own(l, n, s, from, to, error);
+}
+
 enum err emit_activation(struct lowering *l, const struct node *n, struct error *error)
 {
     const struct layout *lies = &l->layouts[n->outputs[0]];
     struct operand x = {DNNL_ARG_SRC, lies->place, lies->md, NULL};
     return emit_kernel(l, n, &n->activation, &x, &x, error);
+}
+
+enum err emit_table(struct lowering *l, const struct node *n, const struct operand *x,
+                    struct quant in, struct quant out, struct error *error)
+{
+    struct operand to;
+    uint8_t *table = pool_alloc(&l->program->pool, 256);
+    if (table == NULL)
+        return no_memory(error);
+    for (int i = 0; i < 256; i++) {
+        float y = plain_activate(&n->params.unary, in.scale * (float)(i - in.zero));
+        table[i] = (uint8_t)fminf(fmaxf(rintf(y / out.scale) + (float)out.zero, 0), 255);
+    }
+    TRY(operand_result(l, n, x, true, &x->md, &to, error));
+    return emit_own(l, n, (struct step){.op = n->op->name, .table = table}, x, &to, error);
 }
 
 enum err lower_unary(struct lowering *l, const struct node *n, struct error *error)

@@ -15,8 +15,8 @@ void omp_set_num_threads(int threads); // OpenMP's, see kernels.c
 struct bound_step {
     dnnl_exec_arg_t *args; // primitives
     int arg_count;
-    float *from, *to; // kernels of our own
-    size_t count;
+    void *from, *to; // kernels of our own
+    size_t bytes;
     struct tensor *tensors; // plain kernels: inputs, then the output
 };
 
@@ -77,11 +77,11 @@ static enum err bind_step(struct program_context *c, const struct step *s, struc
 {
     if (s->primitive != NULL)
         return bind_primitive(c, s, b, error);
-    if (s->activate == NULL)
+    if (s->activate == NULL && s->table == NULL)
         return bind_plain(c, s, b, error);
-    b->from = (float *)(void *)address(c, &s->operands[0].place);
-    b->to = (float *)(void *)address(c, &s->operands[1].place);
-    b->count = dnnl_memory_desc_get_size(&s->operands[1].md) / sizeof(float);
+    b->from = address(c, &s->operands[0].place);
+    b->to = address(c, &s->operands[1].place);
+    b->bytes = dnnl_memory_desc_get_size(&s->operands[1].md);
     return OK;
 }
 
@@ -158,7 +158,11 @@ static enum err run_step(struct program_context *c, size_t i, struct error *erro
         return status == dnnl_success ? OK : dnnl_fail(status, s->name, error);
     }
     if (s->activate != NULL) {
-        s->activate(b->from, b->to, b->count, &s->activation);
+        s->activate(b->from, b->to, b->bytes / sizeof(float), &s->activation);
+        return OK;
+    }
+    if (s->table != NULL) {
+        activation_of_bytes(b->from, b->to, b->bytes, s->table);
         return OK;
     }
     const struct tensor *out = &b->tensors[s->operand_count - 1];

@@ -30,6 +30,7 @@ struct step {
     dnnl_primitive_t primitive;  // or
     activation_kernel *activate; // our own, from the first operand to the second; or
     struct activation activation;
+    const uint8_t *table; // activation_of_bytes, likewise; or
     struct operand *operands;
     int operand_count;
     struct node *node;         // whose plain kernel runs
@@ -186,6 +187,9 @@ dnnl_status_t activation_append(dnnl_post_ops_t ops, const struct activation *a)
 // that.
 bool activation_apart(const struct activation *a);
 enum err emit_activation(struct lowering *l, const struct node *n, struct error *error);
+// From bytes x to bytes: the activation of what they mean, rounded as `out` says.
+enum err emit_table(struct lowering *l, const struct node *n, const struct operand *x,
+                    struct quant in, struct quant out, struct error *error);
 const dnnl_memory_desc_t *query(const_dnnl_primitive_desc_t pd, dnnl_query_t what);
 bool same_place(const struct operand *a, const struct operand *b);
 bool is_reference(const_dnnl_primitive_desc_t pd); // slow

@@ -188,8 +188,15 @@ static bool take_reference(struct visit *v)
     }
     const char *wrong = read_reference(v, root);
     json_decref(root);
-    if (wrong != NULL)
+    if (wrong != NULL) {
         visit_answer_error(v, 400, "argument", "%s", wrong);
+    } else if (!job_bucket_allowed(v->g->config.bucket_allow, JOB_BUCKET, v->bucket)) {
+        wrong = "bucket";
+        visit_answer_error(v, 403, "denied",
+                           "pictures are not taken from the bucket '%s' here; --bucket-allow names "
+                           "those that are",
+                           v->bucket);
+    }
     v->stored = text;
     v->content_type = "application/json";
     return wrong == NULL;

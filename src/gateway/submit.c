@@ -29,6 +29,7 @@ static void on_sent(void *ctx, const struct aws_result *r, const char *message_i
     loop_timer_cancel(g->config.loop, &v->timer);
     if (r->err == OK) {
         metric_add(g->metrics.submitted, 1);
+        log_event(LOG_DEBUG, "job_queued", "id=%s trace=%s", v->id, v->trace);
         metric_observe(g->metrics.submit_seconds,
                        (double)(clock_monotonic_us() - v->request->started_us) / 1e6);
         visit_wait(v);
@@ -54,6 +55,7 @@ static void send_message(struct visit *v)
         .model = v->model,
         .bucket = v->bucket,
         .key = v->key,
+        .trace = v->trace,
         .reply_to = g->replies_url,
         .submitted_ms = v->submitted_ms,
         .expires_ms = v->expires_s > 0 ? v->submitted_ms + v->expires_s * INT64_C(1000) : 0,
@@ -175,6 +177,9 @@ void submit_begin(struct visit *v)
         visit_answer_error(v, 503, "unavailable", "jobs cannot be taken yet: %s", g->setup_error);
         return;
     }
+    if (!trace_from_parent(http_request_header(r, "traceparent"), v->trace) &&
+        !trace_from_amazon(http_request_header(r, "X-Amzn-Trace-Id"), v->trace))
+        trace_make(v->trace);
     struct span idempotency_key = http_request_header(r, "Idempotency-Key");
     if (idempotency_key.data == NULL) {
         job_id_make(v->id);

@@ -127,7 +127,10 @@ void visit_answer_queued(struct visit *v)
     struct http_request *r = v->request;
     const char *url = arena_printf(&r->arena, "/v1/jobs/%s", v->id);
     AUTO_BUF struct buf out = {0};
-    buf_printf(&out, "{\"id\":\"%s\",\"status\":\"queued\",\"url\":\"%s\"}", v->id, url);
+    buf_printf(&out, "{\"id\":\"%s\",\"status\":\"queued\",\"url\":\"%s\"", v->id, url);
+    if (v->trace[0] != '\0')
+        buf_printf(&out, ",\"trace_id\":\"%s\"", v->trace);
+    buf_add_char(&out, '}');
     const struct http_header location = {SPAN("Location"), span_from(url)};
     if (v->kind == VISIT_SUBMIT)
         rest_reply_json(r, 202, &location, 1, &out);

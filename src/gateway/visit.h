@@ -4,6 +4,7 @@
 #pragma once
 
 #include "gateway/core.h"
+#include "job/trace.h"
 
 enum visit_kind { VISIT_SUBMIT, VISIT_LOOK, VISIT_CANCEL, VISIT_READY };
 
@@ -29,9 +30,10 @@ struct visit {
     const char *bucket, *key; // where the input is
     struct span stored;       // what becomes inbox/ID: view into body
     const char
-        *content_type;    // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key
-    bool idempotent;      // an Idempotency-Key was given
-    bool duplicate;       // and used before, for this very job
+        *content_type; // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key
+    bool idempotent;   // an Idempotency-Key was given
+    bool duplicate;    // and used before, for this very job
+    char trace[TRACE_ID_BYTES];
     int expires_s;        // after the submission; 0: never
     int64_t submitted_ms; // wall clock
     struct buf message;

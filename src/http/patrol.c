@@ -9,6 +9,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -62,13 +63,25 @@ void patrol_remove(struct conn *c)
         fins_remove(c);
 }
 
+// Puts a whole reply of one line on the wire, around MHD.
+static void send_text(struct conn *c, int status, const char *text)
+{
+    AUTO_BUF struct buf out = {0};
+    buf_printf(&out,
+               "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+               "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
+               status, MHD_get_reason_phrase_for((unsigned)status), strlen(text) + 1, text);
+    ssize_t sent = send(c->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)sent; // who does not read has been told nothing
+}
+
 // Ends a connection whose request will not become whole. MHD notices that the socket is shut down.
 static void cut_off(struct conn *c, int status, const char *text)
 {
     log_event(LOG_DEBUG, "request_cut_off", "peer=%s status=%d reason=\"%s\"", c->peer, status,
               text);
     if (c->request == NULL || !http_request_replied(&c->request->pub))
-        conn_send_text(c, status, text);
+        send_text(c, status, text);
     shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -112,6 +125,13 @@ void patrol_fins(struct http_server *s)
         *at = c->next_fin;
         c->in_fins = false;
     }
+}
+
+bool http_request_is_gone(const struct http_request *pub)
+{
+    const struct conn *c = ((const struct request *)(const void *)pub)->conn;
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+    return c->fin || poll(&p, 1, 0) > 0;
 }
 
 // --- slow ones ---

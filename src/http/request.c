@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "http/server_internal.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -85,6 +84,8 @@ void request_end(void *cls, struct MHD_Connection *mhd, void **context,
     *context = NULL;
     if (r->role_knows)
         s->handlers.on_done(s->handlers.ctx, &r->pub);
+    if (r->kept)
+        s->kept--;
     r->conn->request = NULL;
     patrol_look_again(r->conn);
     s->unread_bytes -= r->counted_bytes;
@@ -339,9 +340,19 @@ bool request_client_gone(struct request *r)
     return true;
 }
 
+static void unkeep(struct request *r)
+{
+    if (!r->kept)
+        return;
+    r->kept = r->soon = false;
+    r->pub.server->kept--;
+    r->pub.server->run_pending = true;
+}
+
 static void resume(struct request *r)
 {
     struct http_server *s = r->pub.server;
+    unkeep(r);
     if (!r->suspended)
         return;
     r->suspended = false;
@@ -371,6 +382,13 @@ static enum MHD_Result finish(struct request *r)
     }
     if (r->reply != NULL)
         return queue_reply(r);
+    if (r->kept)
+        return MHD_YES;
+    if (r->soon && s->kept < KEPT_MAX) {
+        r->kept = true;
+        s->kept++;
+        return MHD_YES; // MHD looks again at its next run
+    }
     r->suspended = true;
     MHD_suspend_connection(r->mhd);
     patrol_look_again(r->conn); // the client may have gone before
@@ -399,17 +417,6 @@ enum MHD_Result request_advance(void *cls, struct MHD_Connection *mhd, const cha
 }
 
 // --- replies ---
-
-void conn_send_text(struct conn *c, int status, const char *text)
-{
-    AUTO_BUF struct buf out = {0};
-    buf_printf(&out,
-               "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
-               "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
-               status, MHD_get_reason_phrase_for((unsigned)status), strlen(text) + 1, text);
-    ssize_t sent = send(c->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    (void)sent; // who does not read has been told nothing
-}
 
 // The reply comes while the client still sends, and more than is worth reading first: MHD cannot
 // reply before the end of the body, so the bytes go to the socket here, and what comes in is
@@ -565,11 +572,9 @@ void http_request_on_hangup(struct http_request *pub, void (*fn)(void *ctx, stru
     patrol_look_again(r->conn);
 }
 
-bool http_request_is_gone(const struct http_request *pub)
+void http_request_soon(struct http_request *pub)
 {
-    const struct conn *c = request_of_const(pub)->conn;
-    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
-    return c->fin || poll(&p, 1, 0) > 0;
+    request_of(pub)->soon = true;
 }
 
 // --- what roles ask about a request ---

@@ -39,7 +39,8 @@ static void run_daemon(struct http_server *s)
     if (MHD_get_timeout(s->daemon, &wait_ms) != MHD_YES)
         return;
     if (wait_ms == 0) {
-        s->run_pending = true;
+        // requests that wait for their reply look like work to MHD: their reply brings the next run
+        s->run_pending = s->kept == 0;
         return;
     }
     // a timer that is set already fires early enough: activity only moves timeouts away

@@ -15,6 +15,7 @@ enum {
         256 << 10,                // a refused body up to this is read so that the connection stays
     DISCARD_BYTES_MAX = 64 << 20, // else the reply goes out at once and up to this is read, so that
                                   // a client that is still sending sees the reply, not a reset
+    KEPT_MAX = 64,                // requests that MHD is left to ask for; each run looks at all
     REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones
 };
 
@@ -59,6 +60,8 @@ struct request {
     bool expects_continue;
     bool whole; // all of the body is here
     bool suspended;
+    bool soon;     // the role replies within this commit or so:
+    bool kept;     // so MHD keeps it, and asks for its reply at every run
     bool gone;     // the client hung up
     bool replied;  // the role replied
     bool sent_raw; // the reply went out around MHD; what comes in is discarded
@@ -86,6 +89,7 @@ struct http_server {
     struct request requests; // list head
     struct request *spare;
     int spare_count;
+    int kept;                // requests that wait for their reply without being suspended
     _Atomic int connections; // may be read from another thread
     bool run_pending;        // MHD has something to do without a new event
     bool draining;
@@ -104,8 +108,6 @@ void request_end(void *cls, struct MHD_Connection *mhd, void **context,
                  enum MHD_RequestTerminationCode why);
 // The client has hung up. True: the role was waiting for that and knows now.
 bool request_client_gone(struct request *r);
-// Puts a whole reply of one line on the wire, around MHD.
-void conn_send_text(struct conn *c, int status, const char *text);
 
 // --- patrol.c ---
 void patrol_start(struct http_server *s, int slow_timeout_s); // 0: the limits of limits.h

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "job/json_time.h"
+#include "job/trace.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -32,6 +33,18 @@ bool job_id_valid(struct span id)
 void job_id_make(char out[37])
 {
     random_uuid(out);
+}
+
+bool job_bucket_allowed(const char *list, const char *own, const char *bucket)
+{
+    struct span rest = span_from(list != NULL ? list : "");
+    bool allowed = strcmp(bucket, own) == 0;
+    while (rest.len > 0 && !allowed) {
+        struct span name = span_trim(span_cut(rest, ',', &rest));
+        bool begins = name.len > 0 && name.data[name.len - 1] == '*';
+        allowed = begins ? strncmp(bucket, name.data, name.len - 1) == 0 : span_is(name, bucket);
+    }
+    return allowed;
 }
 
 // A bucket's name as S3 has allowed it at any time: letters, digits, dots, dashes, underscores.
@@ -113,6 +126,9 @@ static enum err decode_native(const json_t *root, struct arena *arena, struct jo
         return fail(error, ERR_FORMAT, 0, "\"v\" must be 1, the only version of job messages");
     TRY(text_member(root, "model", JOB_NAME_BYTES_MAX, arena, &job->model, error));
     TRY(text_member(root, "reply_to", JOB_URL_BYTES_MAX, arena, &job->reply_to, error));
+    TRY(text_member(root, "trace_id", JOB_NAME_BYTES_MAX, arena, &job->trace, error));
+    if (!trace_valid(span_from(job->trace)))
+        job->trace = ""; // no reason to refuse a job
     TRY(json_time_member(root, "submitted_at", &job->submitted_ms, error));
     TRY(json_time_member(root, "expires_at", &job->expires_ms, error));
     const json_t *input = json_object_get(root, "input");
@@ -188,7 +204,8 @@ static enum err decode_record(const json_t *record, struct arena *arena, struct 
 
 static void job_clear(struct job *job)
 {
-    *job = (struct job){.id = "", .model = "", .bucket = "", .key = "", .reply_to = ""};
+    *job =
+        (struct job){.id = "", .model = "", .bucket = "", .key = "", .trace = "", .reply_to = ""};
 }
 
 static enum err decode_event(const json_t *records, struct arena *arena, struct job **jobs,
@@ -291,6 +308,10 @@ void job_encode(const struct job *job, struct buf *out)
     if (job->reply_to != NULL && job->reply_to[0] != '\0') {
         buf_add_text(out, ",\"reply_to\":");
         json_escape(span_from(job->reply_to), out);
+    }
+    if (job->trace != NULL && job->trace[0] != '\0') {
+        buf_add_text(out, ",\"trace_id\":");
+        json_escape(span_from(job->trace), out);
     }
     json_time_write("submitted_at", job->submitted_ms, out);
     json_time_write("expires_at", job->expires_ms, out);

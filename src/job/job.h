@@ -26,6 +26,7 @@ struct job {
         *id; // [A-Za-z0-9_.-]{1,128}; S3 events: derived from bucket, key and sequencer/eTag; arena
     const char *model;        // "" : the pool's default
     const char *bucket, *key; // decoded
+    const char *trace;        // trace id, "" none
     const char *reply_to;     // queue URL, "" none. Only URLs of the configured endpoint are used.
     int64_t submitted_ms;     // wall clock; 0 unknown
     int64_t expires_ms;       // wall clock; 0 never
@@ -39,6 +40,9 @@ enum err job_decode(struct span message, struct arena *arena, struct job **jobs,
                     struct error *error) MUST_CHECK;
 void job_encode(const struct job *job, struct buf *out);
 bool job_id_valid(struct span id);
+// May a job's picture be in this bucket? In our own it may; in others if they are in the list,
+// which has names and beginnings of names, "photos,scans-*"; NULL: in no other.
+bool job_bucket_allowed(const char *list, const char *own, const char *bucket);
 void job_id_make(char out[37]); // random
 
 enum job_status { JOB_QUEUED, JOB_SUCCEEDED, JOB_FAILED, JOB_EXPIRED, JOB_CANCELLED };
@@ -58,12 +62,13 @@ struct job_dead_letter {
 };
 
 // The result object results/ID.json and the reply message have this one form:
-// {"id","status","model","model_sha256","precision","preprocessing",
+// {"id","status","trace_id","model","model_sha256","precision","preprocessing",
 //  "result":{…}|"error":{"code","message"},"dead_letter":{"queue","message_id","sent_at"},"timing_ms":{…},"input":{"bucket","key"},"attempts":N,
 //  "submitted_at","finished_at"}
 struct job_result {
     const char *id;
     enum job_status status;
+    const char *trace; // "" or NULL: none
     const char *model, *model_sha256;
     const char *precision, *preprocessing; // "fp32"; "stretch bilinear oriented fast"
     struct span result_json; // an object as text, when succeeded: {"predictions":[…],"groups":{…}}

@@ -77,6 +77,8 @@ void job_result_encode(const struct job_result *r, struct buf *out)
     buf_add_text(out, "{\"id\":");
     json_escape(span_from(r->id), out);
     add_text("status", job_status_name(r->status), out);
+    if (r->trace != NULL && r->trace[0] != '\0')
+        add_text("trace_id", r->trace, out);
     add_text("model", r->model, out);
     if (r->model_sha256 != NULL && r->model_sha256[0] != '\0')
         add_text("model_sha256", r->model_sha256, out);
@@ -158,6 +160,7 @@ static enum err read_result(const json_t *root, struct arena *arena, struct job_
         return fail(error, ERR_FORMAT, 0, "a result with the unknown status '%.20s'",
                     status != NULL ? status : "");
     TRY(read_outcome(root, arena, out, error));
+    out->trace = text_of(root, "trace_id", arena);
     out->model = text_of(root, "model", arena);
     out->model_sha256 = text_of(root, "model_sha256", arena);
     out->precision = text_of(root, "precision", arena);

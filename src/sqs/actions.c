@@ -161,7 +161,7 @@ static enum sqs_code set_attributes(struct sqs_call *c, const struct named_list 
         kms = kms || is_text(item, "KmsMasterKeyId");
         sse = sse || (span_is(item->name, "SqsManagedSseEnabled") && a->sse);
     }
-    if (kms && sse)
+    if (sse && a->kms_key != NULL)
         return fault(
             &c->fault, SQS_INVALID_ATTRIBUTE_NAME,
             "You can use one type of server-side encryption (SSE) at one time. You can either "

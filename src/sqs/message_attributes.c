@@ -156,7 +156,8 @@ static enum sqs_code check_system(const struct attribute_in *a, struct fault *f)
             f, SQS_INVALID_PARAMETER,
             "Message system attribute name '%.*s' is invalid: only AWSTraceHeader can be sent.",
             shown(a->name), a->name.len > 0 ? a->name.data : "");
-    if (!span_is(a->type, "String") || a->text.len == 0 || a->text.len > 1024)
+    if (!span_is(a->type, "String") || a->text.len == 0 || a->text.len > MESSAGE_TRACE_BYTES_MAX ||
+        !utf8_xml_valid(a->text))
         return fault(
             f, SQS_INVALID_PARAMETER,
             "Message system attribute 'AWSTraceHeader' must contain a non-empty value of type "

@@ -4,7 +4,10 @@
 #include "base/digest.h"
 #include "sqs/sqs_request.h"
 
-enum { MESSAGE_ATTRIBUTES_MAX = 10 };
+enum {
+    MESSAGE_ATTRIBUTES_MAX = 10,
+    MESSAGE_TRACE_BYTES_MAX = 1024, // AWSTraceHeader; X-Ray's own have under 200
+};
 
 struct stored_attribute { // views the stored form
     struct span name, type, value;

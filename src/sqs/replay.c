@@ -33,12 +33,17 @@ static enum err check_time(int64_t ms, struct error *error)
 // moves them).
 static enum err queue_meet(struct queues *qs, uint64_t id, struct queue **out, struct error *error)
 {
-    if (id == 0)
-        return fail(error, ERR_CORRUPT, 0, "the record speaks of a queue with number 0");
+    if (id == 0) {
+        (void)!fail(error, ERR_CORRUPT, 0, "the record speaks of a queue with number 0");
+        return ERR_CORRUPT; // said here, so that analyzers see that *out was not set
+    }
     *out = queue_by_id(qs, id);
     if (*out == NULL)
         *out = queue_add(qs, id);
-    return *out != NULL ? OK : fail(error, ERR_LIMIT, 0, "too many queues");
+    if (*out != NULL)
+        return OK;
+    (void)!fail(error, ERR_LIMIT, 0, "too many queues");
+    return ERR_LIMIT;
 }
 
 // --- queues ---

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/text.h"
+#include "sqs/message_attributes.h"
 
 #include <string.h>
 
@@ -81,10 +82,12 @@ static void finish(struct session *s)
 {
     s->status = 200;
     reply_end(&s->call.out, s->http->id);
-    if (s->call.wait_for > queues_durable(s->role->queues))
+    if (s->call.wait_for > queues_durable(s->role->queues)) {
         set_state(s, SESSION_UNSYNCED);
-    else
+        http_request_soon(s->http);
+    } else {
         send_reply(s);
+    }
 }
 
 static void refuse(struct session *s)
@@ -311,6 +314,8 @@ static enum sqs_code serve(struct session *s, struct span target)
     if (c->host.len == 0)
         c->host = span_from(s->role->listen_host);
     c->trace = http_request_header(s->http, "X-Amzn-Trace-Id");
+    if (c->trace.len > MESSAGE_TRACE_BYTES_MAX || !utf8_xml_valid(c->trace))
+        c->trace = (struct span){0}; // it could not be given back
     return sqs_call_run(c);
 }
 

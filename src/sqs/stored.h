@@ -119,8 +119,10 @@ _Static_assert(sizeof(struct stored_queue) == 40, "on-disk size");
 
 static inline enum err take(struct span *rest, void *out, size_t bytes, struct error *error)
 {
-    if (rest->len < bytes)
-        return fail(error, ERR_CORRUPT, 0, "the record is too short");
+    if (rest->len < bytes) {
+        (void)!fail(error, ERR_CORRUPT, 0, "the record is too short");
+        return ERR_CORRUPT; // said here, so that analyzers see that out was not set
+    }
     memcpy(out, rest->data, bytes);
     rest->data += bytes;
     rest->len -= bytes;
@@ -130,8 +132,10 @@ static inline enum err take(struct span *rest, void *out, size_t bytes, struct e
 static inline enum err take_span(struct span *rest, struct span *out, size_t bytes,
                                  struct error *error)
 {
-    if (rest->len < bytes)
-        return fail(error, ERR_CORRUPT, 0, "the record is too short");
+    if (rest->len < bytes) {
+        (void)!fail(error, ERR_CORRUPT, 0, "the record is too short");
+        return ERR_CORRUPT; // said here, so that analyzers see that out was not set
+    }
     *out = (struct span){rest->data, bytes};
     rest->data += bytes;
     rest->len -= bytes;

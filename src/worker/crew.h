@@ -33,6 +33,7 @@ struct crew_answer { // valid during the callback
     struct span text; // OK: the predictions, checked to be a JSON object; else one sentence
     int64_t decode_us, infer_us;
     const struct crew_model *model; // that answered
+    uint32_t child;                 // number of its slot
 };
 
 struct crew_death {     // valid during the callback

@@ -102,6 +102,7 @@ static void publish(struct dead_letters *d)
              d->config.name, d->config.max_receive_count);
     const struct job_result result = {.id = job->id,
                                       .status = expired ? JOB_EXPIRED : JOB_FAILED,
+                                      .trace = job->trace,
                                       .model = job->model,
                                       .error_code = expired ? "expired" : "abandoned",
                                       .error_message = sentence,

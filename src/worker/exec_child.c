@@ -26,6 +26,7 @@ enum {
     POLLER_FD = 3,        // our socket
     STATUS_PROTOCOL = 76, // of this process when the program did not keep to the frames
     LAST_WORD_MS = 1000,  // from the end of its output to the end of the program
+    FAREWELL_MS = 2000,   // from the end of its input to the end of the program
 };
 
 struct bridge {
@@ -187,6 +188,15 @@ static enum err start_program(struct bridge *b, const char *command, struct erro
     if (b->program_fd < 0 || fcntl(b->to_fd, F_SETFL, O_NONBLOCK) != 0)
         return fail(error, ERR_IO, errno, "watch the handler");
     return OK;
+}
+
+// The poller wants nothing more: the program may end by itself. Then the zygote ends what is left.
+static _Noreturn void say_farewell(struct bridge *b)
+{
+    struct pollfd polled = {.fd = b->program_fd, .events = POLLIN};
+    close(b->to_fd);
+    (void)poll(&polled, 1, FAREWELL_MS);
+    _exit(0);
 }
 
 // What there is of its output. Ends this process when that is over.
@@ -364,7 +374,7 @@ static _Noreturn void serve(struct bridge *b)
         if (got < 0 && errno == EINTR)
             continue;
         if (got != (ssize_t)sizeof job)
-            _exit(0);
+            say_farewell(b);
         run_job(b, &job);
     }
 }

@@ -21,6 +21,10 @@ void exec_environment_clean(void);
 // wrote …"), from its slot's memory; nothing if the child did not come to say it.
 void exec_reason_read(int memory_fd, struct buf *out);
 
+// In the zygote: starts the program once, until it is ready, and ends it (exec_proof.c). The error
+// says why it was not.
+enum err exec_prove(const char *command, struct error *error) MUST_CHECK;
+
 // Called in a process just forked from the zygote; never returns. fds: what ZYGOTE_START carries,
 // all above 3. The command is /bin/sh -c's (plain words run without it); it finds
 // SMELT_SLOT=slot in its environment.

@@ -81,10 +81,13 @@ static void on_end(void *ctx, uint32_t events)
     int status = 0;
     char text[200];
     (void)events;
-    // its last words: why it failed; deaths of children are covered below
+    // its last words: after these its end was no accident. Deaths of children are covered below
     while (recv(g->control_fd, &report, sizeof report, MSG_DONTWAIT) == (ssize_t)sizeof report)
         if (report.kind == ZYGOTE_FAILED) {
             change_on_failed(g, report.sentence);
+            return;
+        } else if (report.kind == ZYGOTE_SAME) {
+            change_on_same(g, report.which);
             return;
         }
     waitpid(g->pid, &status, 0);

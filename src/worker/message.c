@@ -130,6 +130,8 @@ void message_take(struct source *s, const struct sqs_message *in)
     p->message_count++;
     m->id = arena_copy(&m->arena, in->id);
     keep_receipt(m, in);
+    if (!trace_from_amazon(in->trace_header, m->trace))
+        m->trace[0] = '\0';
     enum err err = job_decode(in->body, &m->arena, &m->jobs, &m->job_count, &error);
     if (err == OK)
         drop_own_results(m);

@@ -270,6 +270,7 @@ void poller_free(struct poller *p)
     if (p == NULL)
         return;
     p->leaving = p->draining = true;
+    backlog_stop(p);
     sources_close(p);
     outbox_free(p->outbox);
     crew_free(p->crew);
@@ -284,6 +285,7 @@ void poller_free(struct poller *p)
     }
     loop_timer_cancel(p->config.loop, &p->lease);
     loop_timer_cancel(p->config.loop, &p->drain_limit);
+    tally_release(&p->tally);
     free(p);
 }
 
@@ -338,4 +340,9 @@ void poller_reload(struct poller *p)
 {
     if (p->crew != NULL && !p->draining)
         crew_reload(p->crew);
+}
+
+void poller_ask_backlog(struct poller *p)
+{
+    backlog_ask(p);
 }

@@ -14,10 +14,11 @@ struct poller;
 struct poller_config {
     struct loop *loop;
     struct aws_client *sqs, *s3;
-    const char *queue;     // "NAME|URL[:WEIGHT],…"; a URL is of an existing queue
-    const char *bucket;    // for results
-    bool create;           // make queue, dead-letter queue and bucket when they are missing
-    int max_receive_count; // of a queue that is made
+    const char *queue;        // "NAME|URL[:WEIGHT],…"; a URL is of an existing queue
+    const char *bucket;       // for results
+    const char *bucket_allow; // others that pictures may be in: "a,b-*", "*"; NULL: none
+    bool create;              // make queue, dead-letter queue and bucket when they are missing
+    int max_receive_count;    // of a queue that is made
     int visibility_s;
     const char *model, *search_path;
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
@@ -41,6 +42,7 @@ void poller_drain(struct poller *p);
 
 // Ready: it can take jobs. Else one sentence says what is waited for.
 bool poller_ready(const struct poller *p, struct buf *why);
+void poller_ask_backlog(struct poller *p); // so that the next metrics tell of it
 void poller_reload(struct poller *p); // looks whether model packages changed
 void poller_describe_models(const struct poller *p, struct buf *out); // lines for people
 void poller_metrics(const struct poller *p, struct buf *out);         // Prometheus text

@@ -6,10 +6,12 @@
 #include "base/arena.h"
 #include "base/limits.h"
 #include "job/job.h"
+#include "job/trace.h"
 #include "worker/crew.h"
 #include "worker/dead_letters.h"
 #include "worker/outbox.h"
 #include "worker/poller.h"
+#include "worker/tally.h"
 
 // Outage or not, of one service: logged when it changes.
 struct service {
@@ -34,6 +36,10 @@ struct source {
     bool busy;                         // its last receive brought something
     double pass; // messages taken / weight: of the busy ones the lowest is next
     uint64_t receives, empty_receives, received;
+    struct sqs_call *asking; // for its attributes
+    int64_t asked_ms;        // 0: never
+    uint64_t waiting;        // messages in it, when last asked
+    bool waiting_known;
 };
 
 // What becomes of a message when its jobs are done.
@@ -50,6 +56,7 @@ struct message {
     const char *id;
     char *receipt; // malloc'ed: a redelivery brings a newer one
     int receive_count;
+    char trace[TRACE_ID_BYTES]; // of its AWSTraceHeader; "" none
     int64_t received_wall_ms, sent_wall_ms;
     int64_t renew_at_ms; // the lease's next extension
     struct job *jobs;
@@ -79,10 +86,12 @@ struct task {
     int model;                            // number in the crew; -1: not one of its models
     const struct crew_model *answered_by; // during on_answer
     struct job_timing timing;
-    int64_t fetch_begun_us;
-    struct buf result;      // the object to publish
-    enum job_status status; // in it
-    enum verdict verdict;   // after it is published
+    int64_t fetch_begun_us, publish_begun_us;
+    char trace[TRACE_ID_BYTES]; // "" none
+    char model_name[129];       // that answered, or was asked for
+    struct buf result;          // the object to publish
+    enum job_status status;     // in it
+    enum verdict verdict;       // after it is published
     struct s3_call *call;
     struct timer retry;
     void (*again)(struct task *t); // what the retry does
@@ -117,6 +126,7 @@ struct poller {
     struct timer lease, drain_limit;
     double job_us; // decoding and inferring one picture, smoothed; 0: not known yet
     bool crew_ready, announced, draining, drained, leaving;
+    struct tally tally;
     uint64_t finished[JOB_CANCELLED + 1], returned, adopted, twins, stale, renewals, slowdowns;
 };
 
@@ -175,3 +185,9 @@ bool task_call_done(struct task *t, const struct aws_result *r);
 void task_finish(struct task *t, enum job_status status, struct span predictions, const char *code,
                  const char *sentence);
 void task_adopt(struct task *t); // looks for a result that is there already; else fetches
+
+// backlog.c
+struct metrics;
+void backlog_ask(struct poller *p);
+void backlog_stop(struct poller *p);
+void backlog_metrics(const struct poller *p, struct metrics *m);

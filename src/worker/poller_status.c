@@ -93,6 +93,8 @@ void poller_metrics(const struct poller *p, struct buf *out)
                (double)dead.messages);
     metric_set(metrics_gauge(&m, "smelt_worker_jobs_in_hand", "", "Jobs received and not done."),
                (double)p->task_count);
+    backlog_metrics(p, &m);
     metrics_write(&m, out);
+    tally_write(&p->tally, out);
     metrics_release(&m);
 }

@@ -380,7 +380,8 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
     struct crew_answer answer = {.err = (enum err)a->err,
                                  .text = {a->text, a->text_bytes},
                                  .decode_us = a->decode_us,
-                                 .infer_us = a->infer_us};
+                                 .infer_us = a->infer_us,
+                                 .child = s->index};
     if (answer.err == OK && !text_is_json_object(answer.text)) {
         distrust(s, "predictions that are not JSON");
         return;

@@ -197,8 +197,9 @@ static void attempt_failed(struct task *t, const char *code, const char *sentenc
     const struct setup_result *queue = &t->message->source->found;
     char quoted[1300];
     int count = t->message->receive_count, max = queue->max_receive_count;
-    log_event(LOG_WARN, "attempt_failed", "id=%s attempt=%d of=%d code=%s why=%s", t->job->id,
-              count, max, code, log_quote(sentence, quoted, sizeof quoted));
+    tally_attempt(&poller_of(t)->tally, code);
+    log_event(LOG_WARN, "attempt_failed", "id=%s trace=%s attempt=%d of=%d code=%s why=%s",
+              t->job->id, t->trace, count, max, code, log_quote(sentence, quoted, sizeof quoted));
     if (count < max) {
         task_end(t, VERDICT_RETURN);
         return;
@@ -319,7 +320,13 @@ static void start(struct task *t)
     char sentence[400];
     if (task_expired(t))
         return;
-    if (t->model < 0) {
+    if (!job_bucket_allowed(p->config.bucket_allow, p->config.bucket, job->bucket)) {
+        snprintf(sentence, sizeof sentence,
+                 "pictures are not taken from the bucket '%.80s' here; --bucket-allow names those "
+                 "that are",
+                 job->bucket);
+        task_fail(t, "denied", sentence);
+    } else if (t->model < 0) {
         AUTO_BUF struct buf list = {0};
         list_models(p, &list);
         snprintf(sentence, sizeof sentence, "unknown model '%s'; this pool serves %.300s",
@@ -359,6 +366,9 @@ static struct task *task_make(struct message *m, const struct job *job)
     p->task_count++;
     p->open_count++;
     m->open_tasks++;
+    const char *trace = job->trace[0] != '\0' ? job->trace : m->trace;
+    if (trace[0] != '\0')
+        memcpy(t->trace, trace, sizeof t->trace);
     return t;
 }
 
@@ -456,6 +466,7 @@ static void learn_job_time(struct poller *p, const struct crew_answer *answer)
 void task_on_answer(struct task *t, const struct crew_answer *answer)
 {
     learn_job_time(poller_of(t), answer);
+    tally_child(&poller_of(t)->tally, answer->child);
     if (came_back(t))
         return;
     if (answer->err == OK) {

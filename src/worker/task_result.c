@@ -46,6 +46,20 @@ static void reply(struct task *t)
     outbox_send(p->outbox, url.data, buf_view(&t->result), (int)delay_ms, on_reply, t);
 }
 
+static void count_up(struct task *t)
+{
+    struct poller *p = poller_of(t);
+    struct tally *all = &p->tally;
+    p->finished[t->status]++;
+    tally_job(all, t->model_name, t->status);
+    tally_phase(all, t->model_name, PHASE_QUEUE, t->timing.queued);
+    tally_phase(all, t->model_name, PHASE_FETCH, t->timing.fetched);
+    tally_phase(all, t->model_name, PHASE_DECODE, t->timing.decoded);
+    tally_phase(all, t->model_name, PHASE_INFER, t->timing.inferred);
+    tally_phase(all, t->model_name, PHASE_PUBLISH,
+                (double)(clock_monotonic_us() - t->publish_begun_us) / 1000);
+}
+
 static void on_published(void *ctx, const struct aws_result *r, const struct s3_object *object)
 {
     struct task *t = ctx;
@@ -53,7 +67,7 @@ static void on_published(void *ctx, const struct aws_result *r, const struct s3_
     if (!task_call_done(t, r))
         return;
     if (r->err == OK) {
-        poller_of(t)->finished[t->status]++;
+        count_up(t);
         poller_speed_up(poller_of(t));
         reply(t);
     } else if (r->err == ERR_PRECONDITION) {
@@ -104,6 +118,7 @@ void task_finish(struct task *t, enum job_status status, struct span predictions
         .precision = by != NULL ? by->precision : "",
         .preprocessing = by != NULL ? by->preprocessing : "",
         .result_json = predictions,
+        .trace = t->trace,
         .error_code = code,
         .error_message = sentence,
         .timing = t->timing,
@@ -119,9 +134,11 @@ void task_finish(struct task *t, enum job_status status, struct span predictions
     buf_clear(&t->result);
     job_result_encode(&result, &t->result);
     t->status = status;
+    snprintf(t->model_name, sizeof t->model_name, "%s", result.model);
+    t->publish_begun_us = clock_monotonic_us();
     t->failures = 0;
-    log_event(LOG_DEBUG, "job_finished", "id=%s status=%s code=%s attempt=%d", t->job->id,
-              job_status_name(status), code != NULL ? code : "", m->receive_count);
+    log_event(LOG_DEBUG, "job_finished", "id=%s trace=%s status=%s code=%s attempt=%d", t->job->id,
+              t->trace, job_status_name(status), code != NULL ? code : "", m->receive_count);
     publish(t);
 }
 

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "http/server.h"
+#include "worker/notice.h"
 #include "worker/poller.h"
 
 #include <signal.h>
@@ -17,6 +18,7 @@ struct worker {
     struct poller *poller;
     struct http_server *server;
     struct watch lifeline;
+    struct notice *notice;
     int ready_fd;
     int exit_code;
 };
@@ -45,6 +47,7 @@ static void on_request(void *ctx, struct http_request *r)
         poller_describe_models(w->poller, &body);
     } else if (span_is(r->target_path, "/metrics")) {
         poller_metrics(w->poller, &body);
+        poller_ask_backlog(w->poller);
     } else {
         status = 404;
         buf_add_text(&body, "not here: /livez, /readyz, /metrics\n");
@@ -126,6 +129,13 @@ static void on_lifeline(void *ctx)
     poller_drain(w->poller); // the supervisor is gone, the queue may well be there
 }
 
+static void on_notice(void *ctx, const char *why)
+{
+    struct worker *w = ctx;
+    log_event(LOG_WARN, "host_leaves", "why=\"%s\"", why);
+    poller_drain(w->poller);
+}
+
 // --- life ---
 
 static enum err open_clients(struct worker *w, struct error *error)
@@ -152,6 +162,7 @@ static enum err open_poller(struct worker *w, struct error *error)
                                          .s3 = w->s3,
                                          .queue = c->queue,
                                          .bucket = c->bucket,
+                                         .bucket_allow = c->bucket_allow,
                                          .create = c->create,
                                          .max_receive_count = c->max_receive_count,
                                          .visibility_s = c->visibility_s,
@@ -171,6 +182,17 @@ static enum err open_poller(struct worker *w, struct error *error)
     return poller_new(&poller, &w->poller, error);
 }
 
+static enum err open_notice(struct worker *w, struct error *error)
+{
+    enum worker_ec2 ec2 = w->config->ec2;
+    if (ec2 == EC2_OFF || (ec2 == EC2_AUTO && !notice_on_ec2("")))
+        return OK;
+    enum err err = notice_new(w->loop, w->http, on_notice, w, &w->notice, error);
+    if (err == ERR_UNSUPPORTED && ec2 == EC2_AUTO)
+        return OK;
+    return err == OK ? OK : fail_context(error, err, "--ec2");
+}
+
 static enum err open_all(struct worker *w, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, 0};
@@ -179,11 +201,13 @@ static enum err open_all(struct worker *w, struct error *error)
     TRY(open_clients(w, error));
     TRY(open_poller(w, error));
     TRY(open_server(w, error));
+    TRY(open_notice(w, error));
     return process_lifeline(w->loop, &w->lifeline, w->config->lifeline_fd, on_lifeline, w, error);
 }
 
 static void close_all(struct worker *w)
 {
+    notice_free(w->notice);
     http_server_free(w->server);
     poller_free(w->poller);
     aws_client_free(w->sqs);

@@ -7,7 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum worker_ec2 { EC2_AUTO, EC2_ON, EC2_OFF }; // are notices of EC2 listened to? auto: if it is one
+
 struct worker_config {
+    enum worker_ec2 ec2;
     const char *model, *search_path; // crew.h says what these mean
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
     int children, children_min, idle_ms;
@@ -16,7 +19,7 @@ struct worker_config {
     const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
     const char *credentials_file;                    // tried last; NULL: none
     const char *ca_bundle;                           // NULL: the system's
-    const char *queue, *bucket;
+    const char *queue, *bucket, *bucket_allow;
     bool create;
     int max_receive_count, visibility_s, job_timeout_s;
     const char *listen;        // /livez, /readyz, /metrics; NULL: no port

@@ -102,8 +102,8 @@ static enum err load(struct zygote *z, const struct zygote_config *config, struc
         forget_environment();
     TRY(null_standard_fds(error));
     TRY(set_signals(z, error));
-    if (config->exec != NULL)
-        return OK;
+    if (config->exec != NULL) // the first one proves itself in its children
+        return config->known != NULL ? exec_prove(config->exec, error) : OK;
     if (config->known != NULL)
         TRY(look_for_known(z, config, error));
     TRY(sandbox_new(&z->sandbox, error));

@@ -211,3 +211,39 @@ def test_metrics_have_no_series_twice(site, sqs):
     names = [line.rsplit(" ", 1)[0] for line in text.splitlines() if line and line[0] != "#"]
     assert len(names) == len(set(names))
     assert 'ApproximateNumberOfMessagesVisible{queue="jobs"}' in names
+
+
+def test_trace_header_of_a_request_comes_with_the_message(site, sqs):
+    site.sqs_json(sqs.url, "CreateQueue", QueueName="jobs")
+    cases = (("Root=1-5759e988-bd862e3fe1be46a994272793", True), ("x" * 1025, False),
+             ("caf\xe9", False))  # not UTF-8: it could not be given back
+    for trace, kept in cases:
+        body = json.dumps({"QueueUrl": "jobs", "MessageBody": "x"}).encode()
+        _, headers = site.sign("sqs", "POST", sqs.url + "/", body, {
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": "AmazonSQS.SendMessage"})
+        headers["X-Amzn-Trace-Id"] = trace  # a proxy adds it behind the signature
+        status, _, sent = smelt.http("POST", sqs.url + "/", body, headers)
+        assert status == 200 and "MD5OfMessageSystemAttributes" not in sent
+        _, _, got = site.sqs_json(sqs.url, "ReceiveMessage", QueueUrl="jobs",
+                                  MessageSystemAttributeNames=["AWSTraceHeader"])
+        (message,) = got["Messages"]
+        assert message.get("Attributes") == ({"AWSTraceHeader": trace} if kept else None)
+        site.sqs_json(sqs.url, "DeleteMessage", QueueUrl="jobs",
+                      ReceiptHandle=message["ReceiptHandle"])
+
+
+def test_a_query_may_be_answered_in_json(site, sqs):
+    c = site.client("sqs", sqs.url)
+    url = c.create_queue(QueueName="jobs")["QueueUrl"]
+    c.send_message(QueueUrl=url, MessageBody="x")
+    signed, headers = site.sign("sqs", "GET", url + "?Action=ReceiveMessage&AttributeName.1=SenderId")
+    headers["Accept"] = "application/json"
+    status, got, body = smelt.http("GET", signed, None, headers)
+    assert (status, got["Content-Type"]) == (200, "application/json")
+    (message,) = body["ReceiveMessageResponse"]["ReceiveMessageResult"]["messages"]
+    assert message["Body"] == "x" and message["Attributes"][0]["Name"] == "SenderId"
+    signed, headers = site.sign("sqs", "GET", url)
+    headers["Accept"] = "application/json"
+    status, _, text = smelt.http("GET", signed, None, headers)
+    assert (status, text) == (404, b"<UnknownOperationException/>")

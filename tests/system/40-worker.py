@@ -80,7 +80,7 @@ def big_picture():
 
 
 def test_every_form_of_job(site):
-    pool = Pool(site, "--workers", "2")
+    pool = Pool(site, "--workers", "2", "--bucket-allow", "photos, pic*")
     picture = smelt.sample("dog-1.jpg")
     pool.submit("native-1", picture, submitted_at="2026-01-31T12:00:00.123Z")
     pool.s3.create_bucket(Bucket="pics")
@@ -109,7 +109,7 @@ def test_every_form_of_job(site):
 
 
 def test_bad_pictures_get_a_clear_failed_result_at_once(site):
-    pool = Pool(site, "--workers", "1")
+    pool = Pool(site, "--workers", "1", "--bucket-allow", "nowhere")
     dog = smelt.sample("dog-1.jpg")
     bomb = (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xc3\x50\0\0\xc3\x50\x08\x02\0\0\0" + b"\0" * 4 +
             b"\0\0\0\0IDAT" + b"\0" * 4)
@@ -122,15 +122,18 @@ def test_bad_pictures_get_a_clear_failed_result_at_once(site):
     pool.submit("model", dog, model="dogs9000")
     pool.submit("late", dog, expires_at="2020-01-01T00:00:00Z")
     pool.send({"v": 7, "id": "version", "input": {"bucket": "smelt", "key": "x"}})
+    pool.send({"v": 1, "id": "foreign", "input": {"bucket": "private", "key": "x"}})
+    pool.send({"ImagePath": "https://192.0.2.1/x.jpg", "ImageId": "url"})
     pool.submit("good", dog)
     got = {i: pool.result(i) for i in ("text", "half", "empty", "bomb", "gone", "nobucket", "model", "late",
-                                       "version", "good")}
+                                       "version", "foreign", "url", "good")}
     assert got["good"]["status"] == "succeeded"
     assert got["late"]["status"] == "expired"
     codes = {i: r["error"]["code"] for i, r in got.items() if r["status"] == "failed"}
     assert codes == {"text": "format", "half": "format", "empty": "format", "bomb": "limit",
                      "gone": "not_found", "nobucket": "not_found", "model": "unknown_model",
-                     "version": "bad_message"}
+                     "version": "bad_message", "foreign": "denied", "url": "bad_message"}
+    assert "--bucket-allow" in got["foreign"]["error"]["message"]
     assert "50000 x 50000" in got["bomb"]["error"]["message"]
     assert "dogs9000" in got["model"]["error"]["message"]
     assert all(r["attempts"] == 1 for r in got.values())
@@ -376,3 +379,44 @@ def test_two_queues_share_the_pool(site):
         assert pool.result("slow-%d" % i)["status"] == pool.result("fast-%d" % i)["status"] == "succeeded"
     pool.settled()
     smelt.wait_until(lambda: pool.counts(urgent) == (0, 0), what="an empty urgent queue")
+
+
+def test_a_trace_id_goes_from_upload_to_result_and_metrics_tell_models_phases_and_children(site):
+    pool = Pool(site, "--workers", "1", "--worker-listen", "127.0.0.1:0")
+    gateway = site.role("gateway", "--sqs-endpoint", pool.sqs_role.url, "--s3-endpoint", pool.s3_role.url,
+                        "--log-level", "debug")
+    picture, url = smelt.sample("dog-1.jpg"), gateway.url + "/v1/jobs"
+
+    def post(query="", **headers):
+        return smelt.http("POST", url + query, picture, {"Content-Type": "image/jpeg", **{
+            k.replace("_", "-"): v for k, v in headers.items()}})[2]
+
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    done = post("?wait=20", traceparent="00-%s-00f067aa0ba902b7-01" % trace)
+    assert done["status"] == "succeeded" and done["trace_id"] == trace
+    assert pool.find(done["id"])["trace_id"] == trace
+    assert trace in gateway.log() and trace in pool.worker.log()
+    amazon = post("?wait=20", X_Amzn_Trace_Id="Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1")
+    assert amazon["trace_id"] == "5759e988bd862e3fe1be46a994272793"
+    made = post()
+    assert len(made["trace_id"]) == 32 and pool.result(made["id"])["trace_id"] == made["trace_id"]
+    header = "Root=1-67891233-abcdef012345678912345678"
+    pool.s3.put_object(Bucket="smelt", Key="inbox/by-header", Body=picture)
+    status, _, answer = site.sqs_json(
+        pool.sqs_role.url, "SendMessage", QueueUrl=pool.jobs,
+        MessageBody=json.dumps({"ImagePath": "s3://smelt/inbox/by-header", "ImageId": "by-header"}),
+        MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": header}})
+    assert status == 200, answer
+    assert pool.result("by-header")["trace_id"] == "67891233abcdef012345678912345678"
+    pool.submit("bad", b"no picture")
+    pool.result("bad")
+    metrics = smelt.http("GET", pool.worker.url + "/metrics")[2].decode()
+    for line in ('smelt_worker_phase_seconds_count{model="demo",phase="%s"} 4' % p
+                 for p in ("decode", "infer")):
+        assert line in metrics, metrics
+    for phase in ("queue", "fetch", "publish"):
+        assert 'smelt_worker_phase_seconds_count{model="demo",phase="%s"}' % phase in metrics
+    assert 'smelt_worker_model_jobs_total{model="demo",status="failed"} 1' in metrics
+    assert 'smelt_worker_child_answers_total{child="0"} 5' in metrics
+    for name in ("empty_receives_total", "lease_renewals_total", "sqs_requests_total"):
+        assert "smelt_worker_" + name in metrics

@@ -72,3 +72,20 @@ def test_a_second_model_costs_a_child_no_second_arena(site, tmp_path):
         used[len(names)] = private_bytes(pool.children()[0])
         site.stop()
     assert used[1] > 40 << 20 and used[2] < used[1] * 1.2
+
+
+def test_backlog_and_age_are_told_for_those_who_scale_hosts(site, tmp_path):
+    model = slow_model.write(tmp_path / "slow.onnx", channels=64, kernel=3, layers=20)
+    pool = pools.Pool(site, "--model", model, "--workers", "2")
+    for n in range(60):
+        pool.submit("job-%d" % n, smelt.sample("dog-1.jpg"))
+
+    def backlog():
+        text = smelt.http("GET", pool.worker.url + "/metrics")[2].decode()
+        return "smelt_worker_backlog_jobs" in text
+
+    smelt.wait_until(backlog, what="a number")
+    waiting = pool.metric("smelt_worker_backlog_jobs")
+    assert 0 < waiting < 60
+    assert pool.metric("smelt_worker_backlog_per_child") == waiting / 2
+    assert 0 < pool.metric("smelt_worker_oldest_job_age_seconds") < 600

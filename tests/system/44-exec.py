@@ -254,6 +254,31 @@ def test_killed_from_outside(puppet):
     smelt.wait_until(lambda: not smelt.command_line(last), 10, "the program's end")
 
 
+def test_a_changed_program_proves_itself_before_it_serves(site):
+    script = os.path.join(site.folder, "version.sh")
+
+    def write(text):
+        with open(script + ".new", "w") as f:
+            f.write(text)
+        os.rename(script + ".new", script)
+    answer = ("echo ready\nwhile read -r _ a b; do head -c $((a + b)) >/dev/null\n"
+              "printf 'result 14\\n{\"version\": %d}'; done\n")
+    write(answer % 1)
+    pool = Pool(site, "sh " + script)
+    assert pool.run("a", b"x")["result"] == {"version": 1}
+    write(answer % 2)
+    assert pool.run("b", b"x")["result"] == {"version": 1}  # not asked yet
+    pool.worker.popen.send_signal(signal.SIGHUP)
+    smelt.wait_until(lambda: "event=generation_proved generation=2" in pool.worker.log(), 30, "the new one")
+    smelt.wait_until(lambda: "event=model_serves generation=2" in pool.worker.log(), 10, "its service")
+    assert pool.run("c", b"x")["result"] == {"version": 2}
+    write("echo out of order >&2\nexit 9\n")
+    pool.worker.popen.send_signal(signal.SIGHUP)
+    smelt.wait_until(lambda: "event=generation_refused" in pool.worker.log(), 30, "the refusal")
+    assert "ended with status 9" in pool.worker.log() and "out of order" in pool.worker.log()
+    assert pool.run("d", b"x")["result"] == {"version": 2}
+
+
 def test_drain_finishes_what_it_works_on(site):
     script = os.path.join(site.folder, "slow.sh")
     with open(script, "w") as f:

@@ -68,5 +68,22 @@ START_TEST(others_are_left_to_onednn)
 }
 END_TEST
 
+START_TEST(bytes_are_looked_up)
+{
+    uint8_t table[256], x[700], y[701];
+    for (int i = 0; i < 256; i++)
+        table[i] = (uint8_t)(i * 37 + 11);
+    for (int i = 0; i < 700; i++)
+        x[i] = (uint8_t)(i * 7 + i / 256);
+    for (size_t count = 0; count <= 700; count += count < 140 ? 1 : 56) {
+        y[count] = 3;
+        activation_of_bytes(x, y, count, table);
+        for (size_t i = 0; i < count; i++)
+            ck_assert_int_eq(y[i], table[x[i]]);
+        ck_assert_int_eq(y[count], 3);
+    }
+}
+END_TEST
+
 SUITE_MAIN("activations", swish_is_exact_to_single_precision, ends_of_the_range,
-           others_are_left_to_onednn)
+           others_are_left_to_onednn, bytes_are_looked_up)

@@ -1,6 +1,8 @@
 #include "base/limits.h"
 #include "job/job.h"
 
+#include "job/trace.h"
+
 #include "suite.h"
 
 #include <stdio.h>
@@ -309,6 +311,48 @@ START_TEST(statuses_have_names_and_unknown_ones_are_refused)
 }
 END_TEST
 
+START_TEST(trace_ids_are_taken_from_what_clients_send)
+{
+    char id[TRACE_ID_BYTES];
+    ck_assert(
+        trace_from_parent(SPAN("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), id));
+    ck_assert_str_eq(id, "4bf92f3577b34da6a3ce929d0e0e4736");
+    ck_assert(trace_from_amazon(
+        SPAN("Self=1-67891234-12456789abcdef012345678;Root=1-5759e988-bd862e3fe1be46a994272793"),
+        id));
+    ck_assert_str_eq(id, "5759e988bd862e3fe1be46a994272793");
+    static const char *const wrong[] = {
+        "",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "Root=1-5759e988-bd862e3fe1be46a99427279",
+        "Root=2-5759e988-bd862e3fe1be46a994272793",
+        "Root=1-5759e988-bd862e3fe1be46a9942727\"3",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        ck_assert(!trace_from_parent(span_from(wrong[i]), id));
+        ck_assert(!trace_from_amazon(span_from(wrong[i]), id));
+    }
+    trace_make(id);
+    ck_assert(trace_valid(span_from(id)));
+}
+END_TEST
+
+START_TEST(buckets_are_allowed_by_name_or_beginning)
+{
+    ck_assert(job_bucket_allowed(NULL, "smelt", "smelt"));
+    ck_assert(!job_bucket_allowed(NULL, "smelt", "photos"));
+    ck_assert(!job_bucket_allowed("", "smelt", "smelt2"));
+    ck_assert(job_bucket_allowed("a, photos", "smelt", "photos"));
+    ck_assert(!job_bucket_allowed("a,photos", "smelt", "photos2"));
+    ck_assert(job_bucket_allowed("scans-*", "smelt", "scans-2026"));
+    ck_assert(!job_bucket_allowed("scans-*", "smelt", "scans"));
+    ck_assert(job_bucket_allowed("*", "smelt", "anything"));
+}
+END_TEST
+
 START_TEST(a_dead_letter_is_outlived_by_a_later_message_only)
 {
     AUTO_BUF struct buf text = {0};
@@ -339,7 +383,9 @@ START_TEST(a_dead_letter_is_outlived_by_a_later_message_only)
 }
 END_TEST
 
-SUITE_MAIN("job", a_dead_letter_is_outlived_by_a_later_message_only,
+SUITE_MAIN("job", trace_ids_are_taken_from_what_clients_send,
+           buckets_are_allowed_by_name_or_beginning,
+           a_dead_letter_is_outlived_by_a_later_message_only,
            native_message_comes_back_as_it_was_written, times_are_read_as_text_or_milliseconds,
            event_records_become_jobs_with_decoded_keys, event_ids_are_stable_and_differ_by_write,
            test_events_and_sns_wrapping, plain_form_of_python_producers,

@@ -97,6 +97,7 @@ static void begin(int children, int timeout_ms)
     const struct poller_config config = {.loop = loop,
                                          .queue = queues,
                                          .bucket = "smelt",
+                                         .bucket_allow = "photos,pic*",
                                          .create = true,
                                          .max_receive_count = 3,
                                          .visibility_s = 3,

@@ -403,6 +403,28 @@ START_TEST(floats_between_roundings)
 }
 END_TEST
 
+// Activations between two roundings: PyTorch's ReLU6, and the gates of others.
+START_TEST(activations_of_bytes)
+{
+    static const char *const kinds[] = {"Relu", "Clip", "Sigmoid", "HardSwish", "Tanh"};
+    for (int i = 0; i < 10; i++) {
+        builder_noise = (uint32_t)i + 70;
+        snprintf(what, sizeof what, "%s of bytes", kinds[i / 2]);
+        model_begin(14, 4, (int64_t[]){1, 13, 9, 9});
+        model_floats("low", 0, NULL, 0, 0);
+        model_floats("high", 0, NULL, 0, 0.6f);
+        round_to("x", asymmetric, "a");
+        weights("w", 4, (int64_t[]){13, 13, 1, 1}, 0, PER_CHANNEL);
+        model_node("Conv", "a w", "c");
+        round_to("c", i % 2 == 0 ? asymmetric : symmetric, "d");
+        model_node(kinds[i / 2], i / 2 == 1 ? "d low high" : "d", "e");
+        round_to("e", i % 2 == 0 ? other : low, "y");
+        struct answer a = compare(i % 2 == 0 ? other : low, 1);
+        answer_release(&a);
+    }
+}
+END_TEST
+
 // Some quantizers leave what only moves numbers between Q and DQ.
 START_TEST(moves_of_whole_numbers)
 {
@@ -479,5 +501,5 @@ END_TEST
 
 SUITE_MAIN("quantized_models", convolutions_round_what_is_exact, matrices_round_what_is_exact,
            a_residual_block_of_bytes, a_sum_that_is_rounded_once, who_reads_the_unrounded_gets_it,
-           floats_between_roundings, moves_of_whole_numbers, what_is_no_pair_stays_floats,
-           is_not_quantized_again)
+           floats_between_roundings, activations_of_bytes, moves_of_whole_numbers,
+           what_is_no_pair_stays_floats, is_not_quantized_again)

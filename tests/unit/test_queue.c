@@ -481,6 +481,54 @@ START_TEST(one_purge_in_a_minute)
 }
 END_TEST
 
+static enum sqs_code receive_one(struct queue *q, bool over_limit_is_error, size_t *count)
+{
+    struct received one[10];
+    struct fault f;
+    struct receive_in in = {
+        .max = 10, .visibility_s = 600, .over_limit_is_error = over_limit_is_error};
+    return queue_receive(r.queues, q, r.now_ms, &in, one, count, &f);
+}
+
+// A short poll hears of the limit, a long one waits; a FIFO queue never says it.
+START_TEST(limit_of_messages_in_flight)
+{
+    struct sent sent;
+    char id[16];
+    size_t count;
+    rig_init(&r);
+    r.segment_bytes = 4 << 20;
+    ck_assert_int_eq(rig_open(&r), OK);
+    struct queue *q = rig_queue(&r, "jobs", NULL), *fifo = rig_queue(&r, "jobs.fifo", NULL);
+    for (int i = 0; i < SQS_INFLIGHT_MAX + 5; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        ck_assert_int_eq(rig_send(&r, q, "x", -1), SQS_OK);
+        ck_assert_int_eq(rig_send_fifo(&r, fifo, "x", id, id, &sent), SQS_OK);
+        if (i % 500 == 0)
+            rig_turn(&r);
+    }
+    rig_turn(&r);
+    for (int i = 0; i < SQS_INFLIGHT_MAX; i += 10) {
+        ck_assert_int_eq(receive_one(q, true, &count), SQS_OK);
+        ck_assert_uint_eq(count, 10);
+        ck_assert_int_eq(receive_one(fifo, true, &count), SQS_OK);
+        ck_assert_uint_eq(count, 10);
+        if (i % 500 == 0)
+            rig_turn(&r);
+    }
+    ck_assert_int_eq(receive_one(q, true, &count), SQS_OVER_LIMIT);
+    ck_assert_int_eq(receive_one(q, false, &count), SQS_OK);
+    ck_assert_uint_eq(count, 0);
+    ck_assert_int_eq(receive_one(fifo, true, &count), SQS_OK);
+    ck_assert_uint_eq(count, 0);
+    ck_assert_uint_eq(rig_info(&r, q).visible, 5);
+    rig_advance(&r, 600000); // all come back
+    ck_assert_int_eq(receive_one(q, true, &count), SQS_OK);
+    ck_assert_uint_eq(count, 10);
+    rig_release(&r);
+}
+END_TEST
+
 START_TEST(handles_cannot_be_made_up)
 {
     struct queue *q = start(NULL), *other = rig_queue(&r, "other", NULL);
@@ -553,5 +601,5 @@ SUITE_MAIN("queue", message_is_received_once_it_is_durable, order_is_that_of_sen
            wall_clock_jumps_move_no_deadline, purge_takes_all_and_later_sends_stay,
            waiters_are_woken_by_every_waker, deleted_queue_and_a_new_one_of_its_name,
            name_of_a_deleted_queue_is_free_after_a_minute, names_of_deleted_queues_are_bounded,
-           one_purge_in_a_minute, handles_cannot_be_made_up, compaction_keeps_the_store_small,
-           index_is_small)
+           one_purge_in_a_minute, limit_of_messages_in_flight, handles_cannot_be_made_up,
+           compaction_keeps_the_store_small, index_is_small)

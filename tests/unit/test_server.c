@@ -89,6 +89,9 @@ static void on_request(void *ctx, struct http_request *r)
     if (span_is(path, "/park")) {
         f->parked[f->parked_count++] = r;
         http_request_on_hangup(r, on_hangup, f);
+    } else if (span_is(path, "/soon")) {
+        f->parked[f->parked_count++] = r;
+        http_request_soon(r);
     } else if (span_is(path, "/file")) {
         reply_file(r);
     } else if (span_is(path, "/length")) {
@@ -509,6 +512,49 @@ static void client_parked_at_the_end(struct fixture *f)
         poll(NULL, 0, 1);
 }
 
+// Some are kept, some suspended; one will say no more, which is no reason not to answer; other
+// requests are served meanwhile.
+static void client_soon(struct fixture *f)
+{
+    enum { COUNT = 100 };
+    int fds[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = dial(f);
+        put(fds[i], "GET /soon HTTP/1.1\r\nHost: h\r\n\r\n");
+        wait_parked(f, i + 1);
+    }
+    expect(f, "GET /other HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n/other");
+    put(fds[3], "GET /pipelined HTTP/1.1\r\nHost: h\r\n\r\n");
+    shutdown(fds[4], SHUT_WR);
+    for (int round = 0; round < 2; round++) {
+        signal_server(f);
+        for (int i = 0; i < COUNT; i++) {
+            AUTO_BUF struct buf in = {0};
+            ck_assert_msg(get_until(fds[i], &in, i == 3 && round == 0 ? "/pipelined" : "parked"),
+                          "%d in round %d: '%s'", i, round, in.len > 0 ? in.data : "");
+            if (round == 0 && i == 4) {
+                ck_assert(!get_until(fds[i], &in, "\x01never\x01")); // closed behind its reply
+                close(fds[i]);
+                fds[i] = dial(f);
+            }
+        }
+        for (int i = 0; i < COUNT && round == 0; i++) {
+            put(fds[i], "GET /soon HTTP/1.1\r\nHost: h\r\n\r\n");
+            wait_parked(f, i + 1);
+        }
+    }
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+}
+
+START_TEST(replies_that_come_soon)
+{
+    struct fixture f = {0};
+    run(&f, client_soon);
+    ck_assert_int_eq(f.requests, 202);
+}
+END_TEST
+
 START_TEST(server_ends_with_requests_open)
 {
     struct fixture f = {0};
@@ -792,7 +838,7 @@ END_TEST
 SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_form_are_refused,
            bodies_both_ways, early_replies_reach_a_client_that_is_still_sending,
            chunked_body_over_the_limit, hang_up_while_suspended, thousand_suspended_requests,
-           server_ends_with_requests_open, stalled_sender_is_ended_after_the_timeout,
-           half_requests_end_with_their_client, slow_senders_are_cut_off,
-           connections_over_the_limit_wait, out_of_descriptors_waits_without_spinning, drain,
-           listen_errors_say_what_to_do)
+           replies_that_come_soon, server_ends_with_requests_open,
+           stalled_sender_is_ended_after_the_timeout, half_requests_end_with_their_client,
+           slow_senders_are_cut_off, connections_over_the_limit_wait,
+           out_of_descriptors_waits_without_spinning, drain, listen_errors_say_what_to_do)

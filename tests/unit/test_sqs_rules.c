@@ -136,6 +136,43 @@ START_TEST(values_that_are_checked)
 }
 END_TEST
 
+#define ONE_OF_TWO                                                                                 \
+    "You can use one type of server-side encryption (SSE) at one time. You can either enable KMS " \
+    "SSE or SQS SSE."
+
+static const char *encryption(void)
+{
+    return json_call(ACTION_GET_ATTRIBUTES,
+                     "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"KmsMasterKeyId\","
+                     "\"KmsDataKeyReusePeriodSeconds\",\"SqsManagedSseEnabled\"]}");
+}
+
+START_TEST(one_kind_of_encryption)
+{
+    start();
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\"}");
+    ck_assert_str_eq(encryption(), "{\"Attributes\":{\"SqsManagedSseEnabled\":\"true\"}}");
+    json_call(ACTION_SET_ATTRIBUTES,
+              "{\"QueueUrl\":\"a\",\"Attributes\":{\"KmsMasterKeyId\":\"key\","
+              "\"KmsDataKeyReusePeriodSeconds\":\"600\"}}");
+    ck_assert_str_eq(encryption(), "{\"Attributes\":{\"KmsMasterKeyId\":\"key\","
+                                   "\"KmsDataKeyReusePeriodSeconds\":\"600\","
+                                   "\"SqsManagedSseEnabled\":\"false\"}}");
+    json_fault(ACTION_SET_ATTRIBUTES,
+               "{\"QueueUrl\":\"a\",\"Attributes\":{\"SqsManagedSseEnabled\":\"true\"}}",
+               SQS_INVALID_ATTRIBUTE_NAME, ONE_OF_TWO);
+    json_fault(ACTION_CREATE_QUEUE,
+               "{\"QueueName\":\"b\",\"Attributes\":{\"SqsManagedSseEnabled\":\"true\","
+               "\"KmsMasterKeyId\":\"key\"}}",
+               SQS_INVALID_ATTRIBUTE_NAME, ONE_OF_TWO);
+    json_call(ACTION_SET_ATTRIBUTES,
+              "{\"QueueUrl\":\"a\",\"Attributes\":{\"SqsManagedSseEnabled\":\"true\","
+              "\"KmsDataKeyReusePeriodSeconds\":\"300\",\"KmsMasterKeyId\":\"\"}}");
+    ck_assert_str_eq(encryption(), "{\"Attributes\":{\"SqsManagedSseEnabled\":\"true\"}}");
+    stop();
+}
+END_TEST
+
 static void text_of(const char *reply, const char *name, char out[64])
 {
     const char *at = strstr(reply, name);
@@ -249,6 +286,6 @@ START_TEST(redrive_to_a_source_that_was_made_again)
 END_TEST
 
 SUITE_MAIN("sqs_rules", query_with_a_reply_in_json, ranges_of_numbers, values_that_are_checked,
-           redriven_message_is_new_but_for_its_id,
+           one_kind_of_encryption, redriven_message_is_new_but_for_its_id,
            deduplication_id_in_a_dead_letter_queue_is_the_messages,
            failed_task_still_names_its_destination, redrive_to_a_source_that_was_made_again)
