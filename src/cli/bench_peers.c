@@ -231,6 +231,12 @@ static bool next(void *ctx, int i, struct span *out)
     return true;
 }
 
+static bool may_stop(void *ctx, int i)
+{
+    const struct peer_run *r = ctx;
+    return r->clients[i].step == PEER_SENDS;
+}
+
 static bool on_reply(void *ctx, int i, struct span reply, const char **problem)
 {
     struct peer_run *r = ctx;
@@ -264,7 +270,11 @@ static enum err work(struct bench_sqs *b, const struct peer *peer, enum sqs_step
 {
     struct peer_run r = {
         .peer = peer, .step = step, .clients = calloc((size_t)b->connections, sizeof *r.clients)};
-    struct load_work load = {.ctx = &r, .request = next, .measure = measure, .reply = on_reply};
+    struct load_work load = {.ctx = &r,
+                             .request = next,
+                             .may_stop = may_stop,
+                             .measure = measure,
+                             .reply = on_reply};
     struct load *sockets = NULL;
     struct sqs_cost cost = {0};
     char line[64];

@@ -123,7 +123,8 @@ struct run {
 static enum err next_request(struct run *r, int i, struct error *error)
 {
     struct span request;
-    if (r->end_us != INT64_MAX && clock_monotonic_us() >= r->end_us)
+    bool may_stop = r->work->may_stop == NULL || r->work->may_stop(r->work->ctx, i);
+    if (may_stop && r->end_us != INT64_MAX && clock_monotonic_us() >= r->end_us)
         return OK;
     if (!r->work->request(r->work->ctx, i, &request))
         return OK;

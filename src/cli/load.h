@@ -13,6 +13,9 @@ struct load_work {
     void *ctx;
     // The next bytes of connection i; they stay until its reply. False: it has no more to send.
     bool (*request)(void *ctx, int i, struct span *out);
+    // Connection i may stop when the time is over; else it goes on until it may: a message that was
+    // received and not deleted would block its FIFO group. NULL: always.
+    bool (*may_stop)(void *ctx, int i);
     // Length of the whole reply at the start of in; 0: some of it is missing; SIZE_MAX: no reply of
     // this protocol.
     size_t (*measure)(void *ctx, int i, struct span in);

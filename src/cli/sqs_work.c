@@ -80,6 +80,12 @@ static bool next(void *ctx, int i, struct span *out)
     return false;
 }
 
+static bool may_stop(void *ctx, int i)
+{
+    const struct run *r = ctx;
+    return r->clients[i].state == CLIENT_SENDS;
+}
+
 static bool on_reply(void *ctx, int i, struct span reply, const char **problem)
 {
     struct run *r = ctx;
@@ -113,8 +119,11 @@ enum err sqs_work_run(const struct sqs_work *w, int connections, double seconds,
 {
     AUTO_BUF struct buf json = {0};
     struct run r = {.w = w, .clients = calloc((size_t)connections, sizeof *r.clients)};
-    struct load_work work = {
-        .ctx = &r, .request = next, .measure = load_measure_http, .reply = on_reply};
+    struct load_work work = {.ctx = &r,
+                             .request = next,
+                             .may_stop = may_stop,
+                             .measure = load_measure_http,
+                             .reply = on_reply};
     CHECK(r.clients != NULL);
     if (w->step == STEP_LIVEZ)
         sqs_load_livez(w->load, &r.send);
