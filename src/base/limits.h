@@ -7,7 +7,8 @@
 
 enum {
     // HTTP
-    HTTP_HEADER_BYTES_MAX = 32 << 10, // all headers of a request; AWS clients stay under 8 KiB
+    HTTP_HEADER_BYTES_MAX = 20 << 10, // a connection's memory, cleared at every request: its head (AWS
+                                      // clients stay under 8 KiB), their index and the reply's head
     HTTP_HEADERS_MAX = 100,           // header lines of a request
     HTTP_QUERY_PARAMETERS_MAX = 2000, // Query protocol: 10 entries x 10 attributes x ~6 parameters
     HTTP_CONNECTIONS_MAX = 12000,     // per role; 5,000 idle long polls and slow clients must fit

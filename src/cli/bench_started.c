@@ -128,6 +128,8 @@ enum err bench_disk_sync(const char *dir, double *p50_ms, struct error *error)
     if (fd < 0)
         return fail(error, err_from_errno(errno), errno, "make the file '%s'", path);
     enum err err = OK;
+    if (fallocate(fd, 0, 0, (off_t)(WRITES * sizeof bytes)) != 0 || fsync(fd) != 0)
+        err = fail(error, err_from_errno(errno), errno, "allocate and sync '%s'", path);
     for (size_t i = 0; i < WRITES && err == OK; i++) {
         int64_t begin_us = clock_monotonic_us();
         err = fd_write_all(fd, bytes, sizeof bytes, path, error);

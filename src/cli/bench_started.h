@@ -31,5 +31,5 @@ void bench_dir_close(struct bench_dir *d); // removes a temporary one with all t
 
 // Sorts.
 double bench_percentile(double *values, size_t count, double share);
-// Median time of a small write and its fdatasync in this directory, in ms.
+// Median time of a small write into an allocated file and its fdatasync, in this directory, in ms.
 enum err bench_disk_sync(const char *dir, double *p50_ms, struct error *error) MUST_CHECK;

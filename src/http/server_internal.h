@@ -6,7 +6,7 @@
 #include <microhttpd.h>
 
 enum {
-    HEAD_BYTES_MAX = 20 << 10, // request line + headers; the rest of a connection's
+    HEAD_BYTES_MAX = 12 << 10, // request line + headers; the rest of a connection's
                                // HTTP_HEADER_BYTES_MAX is for their index and the reply's head
     HEADERS_INLINE = 24,       // more than AWS clients send; others go to the arena
     TARGET_INLINE_BYTES = 512,
