@@ -29,6 +29,8 @@ static const struct option table[] = {
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
     {"region", "NAME", NULL, "AWS region (default: AWS_REGION, else us-east-1)"},
     {"data", "DIR", NULL, "DIR/credentials is used if environment and profile name no keys"},
+    {"no-create", NULL, NULL, "do not make the jobs queue when it is missing; wait for it"},
+    {"max-receive-count", "N", "3", "attempts before the dead-letter queue, of a queue made here"},
     {"bucket-allow", "NAMES", NULL, "other buckets that pictures may be in: 'photos,scans-*', '*'"},
     {"instance", "NAME", NULL,
      "keeps the reply queue smelt-replies-NAME over restarts (default: a random one)"},
@@ -104,7 +106,8 @@ static void on_parent_gone(void *ctx)
     _exit(1);
 }
 
-static enum err run(struct command_state *c, int lifeline_fd, struct error *error)
+static enum err run(struct command_state *c, int lifeline_fd, int max_receive_count,
+                    struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
     const char *data = options_get(&c->options, "data");
@@ -116,6 +119,8 @@ static enum err run(struct command_state *c, int lifeline_fd, struct error *erro
         .region = options_get(&c->options, "region"),
         .instance = options_get(&c->options, "instance"),
         .bucket_allow = options_get(&c->options, "bucket-allow"),
+        .create = !options_on(&c->options, "no-create"),
+        .max_receive_count = max_receive_count,
         .models = c->models,
         .on_ready = on_ready,
         .on_stopped = on_stopped,
@@ -139,9 +144,11 @@ static int run_with_options(struct command_state *c)
 {
     int lifeline_fd;
     struct error error;
-    if (!options_start_role(&c->options, "gateway", &c->ready_fd, &lifeline_fd))
+    long receives;
+    if (!options_start_role(&c->options, "gateway", &c->ready_fd, &lifeline_fd) ||
+        !options_int(&c->options, "max-receive-count", 1, 1000, &receives))
         return 2;
-    enum err err = run(c, lifeline_fd, &error);
+    enum err err = run(c, lifeline_fd, (int)receives, &error);
     if (err != OK) {
         if (c->ready_fd < 0)
             fprintf(stderr, "smelt: %s\n", error.msg);

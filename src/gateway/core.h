@@ -1,6 +1,7 @@
 // What the files of the gateway share: its state, and the steps that reach bucket and queues.
 #pragma once
 
+#include "aws/queue_setup.h"
 #include "aws/s3_client.h"
 #include "aws/sqs_client.h"
 #include "base/limits.h"
@@ -29,6 +30,7 @@ struct gateway {
 
     enum setup_step setup;
     bool setup_running; // a call or a retry is on its way
+    struct setup *making; // of the jobs queue, while it is made
     struct timer setup_timer;
     int setup_backoff_ms;
     char setup_error[500]; // why it is not done; "" if nothing went wrong yet

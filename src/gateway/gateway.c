@@ -130,6 +130,8 @@ void gateway_stop(struct gateway *g)
     g->stopping = true;
     http_server_stop_accepting(g->server);
     loop_timer_cancel(g->config.loop, &g->setup_timer);
+    setup_free(g->making);
+    g->making = NULL;
     replies_stop(g);
     loop_timer_set(g->config.loop, &g->drain_timer,
                    loop_now_ms(g->config.loop) + GATEWAY_DRAIN_S_MAX * 1000, stopped, g);
@@ -149,6 +151,7 @@ void gateway_free(struct gateway *g)
     g->stopped = true;
     loop_timer_cancel(g->config.loop, &g->setup_timer);
     loop_timer_cancel(g->config.loop, &g->drain_timer);
+    setup_free(g->making);
     http_server_free(g->server);
     replies_stop(g);
     aws_client_free(g->sqs);

@@ -50,10 +50,45 @@ static void on_bucket(void *ctx, const struct aws_result *r)
         step_done(g, SETUP_JOBS);
 }
 
+static void on_making(void *ctx, bool is_s3, const struct aws_result *r)
+{
+    struct gateway *g = ctx;
+    if (r->err != OK)
+        snprintf(g->setup_error, sizeof g->setup_error,
+                 "cannot make the queue '" JOB_QUEUE "' (%s): "
+                 "%.400s",
+                 is_s3 ? "S3" : "SQS", r->error.msg);
+}
+
+static void on_made(void *ctx, const struct setup_result *result)
+{
+    struct gateway *g = ctx;
+    snprintf(g->jobs_url, sizeof g->jobs_url, "%s", result->queue_url);
+    setup_free(g->making); // it is done with itself
+    g->making = NULL;
+    step_done(g, SETUP_REPLIES);
+}
+
+// As a worker does; both may try at the same time.
+static void make_jobs_queue(struct gateway *g)
+{
+    const struct setup_config config = {.loop = g->config.loop,
+                                        .sqs = g->sqs,
+                                        .s3 = g->s3,
+                                        .queue = JOB_QUEUE,
+                                        .bucket = JOB_BUCKET,
+                                        .create = true,
+                                        .max_receive_count = g->config.max_receive_count,
+                                        .visibility_s = WORKER_VISIBILITY_S};
+    g->making = setup_new(&config, on_made, on_making, g);
+}
+
 static void on_jobs_url(void *ctx, const struct aws_result *r, const char *queue_url)
 {
     struct gateway *g = ctx;
-    if (r->err == ERR_NOT_FOUND) {
+    if (r->err == ERR_NOT_FOUND && g->config.create) {
+        make_jobs_queue(g);
+    } else if (r->err == ERR_NOT_FOUND) {
         struct aws_result why = *r;
         snprintf(why.error.msg, sizeof why.error.msg,
                  "there is no queue '" JOB_QUEUE "'; a worker makes it when it starts");

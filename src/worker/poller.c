@@ -96,13 +96,20 @@ void service_note(struct poller *p, struct service *s, const struct aws_result *
 
 // --- how much ---
 
+// That there may be now: memory and processors bound an elastic crew.
+static int children_now(const struct poller *p)
+{
+    int limit = p->crew != NULL ? crew_counts(p->crew).limit : 0;
+    return limit > 0 && limit < p->config.children ? limit : p->config.children;
+}
+
 // Pictures fetched ahead, beyond the two that each child has: one for each child, and more when
 // pictures take less time than their fetching.
 size_t poller_prefetch(const struct poller *p)
 {
-    size_t children = (size_t)p->config.children, count = children;
+    size_t children = (size_t)children_now(p), count = children;
     if (p->job_us > 0)
-        count = (size_t)(p->config.children * WORKER_PREFETCH_MS * 1000.0 / p->job_us);
+        count = (size_t)((double)children * WORKER_PREFETCH_MS * 1000.0 / p->job_us);
     if (count > WORKER_PREFETCH_MAX)
         count = WORKER_PREFETCH_MAX;
     if (count < children)
@@ -114,7 +121,7 @@ size_t poller_prefetch(const struct poller *p)
 // begin before the lease is renewed. Less while a service asks to slow down.
 size_t poller_in_hand_max(const struct poller *p)
 {
-    double children = p->config.children;
+    double children = children_now(p);
     double most = 2 * children + (double)poller_prefetch(p);
     double begin = children; // of what is not computed yet nothing is known
     if (p->job_us > 0)

@@ -420,3 +420,24 @@ def test_a_trace_id_goes_from_upload_to_result_and_metrics_tell_models_phases_an
     assert 'smelt_worker_child_answers_total{child="0"} 5' in metrics
     for name in ("empty_receives_total", "lease_renewals_total", "sqs_requests_total"):
         assert "smelt_worker_" + name in metrics
+
+
+def test_a_full_queue_costs_few_requests_and_an_empty_one_hardly_any(site):
+    pool = Pool(site, "--workers", "1", "--worker-listen", "127.0.0.1:0")
+
+    def metric(name):
+        text = smelt.http("GET", pool.worker.url + "/metrics")[2].decode()
+        return sum(float(line.split()[-1]) for line in text.splitlines()
+                   if line.split("{")[0].split()[0] == "smelt_worker_" + name)
+
+    idle = metric("sqs_requests_total")
+    time.sleep(5)
+    assert metric("sqs_requests_total") - idle <= 1  # a long poll takes 20 s
+    pool.worker.stop()
+    picture = smelt.sample("dog-1.jpg")
+    for i in range(200):
+        pool.submit("job-%d" % i, picture)
+    pool.start("--workers", "1", "--worker-listen", "127.0.0.1:0")
+    pool.settled()
+    assert metric("jobs_total") == 200
+    assert metric("sqs_requests_total") <= 0.5 * 200

@@ -230,3 +230,20 @@ def test_a_gateway_that_cannot_start_says_why(site, stand):
         site.role("gateway", port=stand.gateway.port, environment=stand.environment)
     with pytest.raises(smelt.StartError, match="gateway-listen"):
         site.start(["gateway", "--data", site.data, "--gateway-listen", "8080"], stand.environment)
+
+
+def test_a_gateway_alone_makes_its_queues(site):
+    sqs, s3 = site.role("sqs"), site.role("s3")
+    environment = {"AWS_ENDPOINT_URL_SQS": sqs.url, "AWS_ENDPOINT_URL_S3": s3.url}
+    gateway = site.role("gateway", environment=environment)  # ready without a worker
+    assert smelt.http("GET", gateway.url + "/readyz")[0] == 200
+    client = site.client("sqs", sqs.url)
+    queue = client.get_queue_url(QueueName="smelt-jobs")["QueueUrl"]
+    policy = client.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])["Attributes"]
+    assert json.loads(policy["RedrivePolicy"])["deadLetterTargetArn"].endswith(":smelt-jobs-dlq")
+    status, _, job = smelt.http("POST", gateway.url + "/v1/jobs", PICTURE, {"Content-Type": "image/jpeg"})
+    assert status == 202
+    waits = site.start(["gateway", "--data", site.data, "--no-create", "--gateway-listen", "127.0.0.1:0"],
+                       environment, ready=False)
+    smelt.wait_until(lambda: "event=gateway_ready" in waits.log(), what="the second gateway")
+    assert waits.stop() == 0

@@ -338,6 +338,23 @@ static inline void fake_forget(void)
         buf_release(&fake.sent[i]);
 }
 
+static void finish_attributes(struct fake_call *call, enum err err)
+{
+    static const struct http_call_header all[] = {
+        {"QueueArn", "arn:aws:sqs:us-east-1:000000000000:smelt-jobs-dlq"},
+        {"RedrivePolicy", "{\"deadLetterTargetArn\":\"arn:x:smelt-jobs-dlq\",\"maxReceiveCount\":3}"}};
+    struct aws_result r;
+    fake_result(&r, err == OK ? fake.sqs_err : err);
+    ((sqs_attributes_fn *)call->done)(call->ctx, &r, all, r.err == OK ? 2 : 0);
+}
+
+struct sqs_call *sqs_get_attributes(struct aws_client *c, const char *url, sqs_attributes_fn *done,
+                                    void *ctx)
+{
+    (void)c;
+    return fake_start(finish_attributes, url, (void (*)(void))done, ctx, false);
+}
+
 // --- clients ---
 
 enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out,
