@@ -96,6 +96,12 @@ function showState(picture, state, text) {
   picture.card.setAttribute('aria-busy', String(state.startsWith('waiting')));
 }
 
+// What a program of the user's answered: of any form.
+function showObject(picture, result) {
+  const text = JSON.stringify(result);
+  picture.part('.answer').textContent = text.length > 300 ? `${text.slice(0, 300)}…` : text;
+}
+
 function showAnswer(picture, job) {
   const { lead, rest, share, yes } = sentence(job.result);
   picture.card.className = 'card';
@@ -108,6 +114,8 @@ function showAnswer(picture, job) {
   small.className = 'share';
   small.textContent = percent(share);
   heading.replaceChildren(bold, ...(lead ? [` ${rest}, `] : [', ']), small);
+  if (!job.result.predictions?.length)
+    showObject(picture, job.result);
   showBars(picture, job.result.predictions ?? []);
   showTimes(picture, job.timing_ms ?? {});
   speak(`${picture.name}: ${heading.textContent}`);

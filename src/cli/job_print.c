@@ -3,6 +3,7 @@
 #include "base/text.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *text_of(const json_t *object, const char *name)
@@ -46,6 +47,14 @@ static void add_groups(json_t *groups, struct buf *out)
     buf_add_text(out, " here: ");
 }
 
+// What a program of the user's answered: of any form, in one line.
+static void add_object(const json_t *result, struct buf *out)
+{
+    char *text = json_dumps(result, JSON_COMPACT);
+    buf_add_text(out, text != NULL ? text : "{}");
+    free(text);
+}
+
 bool job_print(struct span job_json, struct buf *out)
 {
     json_t *root = json_loadb(job_json.len > 0 ? job_json.data : "", job_json.len, 0, NULL);
@@ -56,8 +65,11 @@ bool job_print(struct span job_json, struct buf *out)
         json_t *best = json_array_get(json_object_get(result, "predictions"), 0);
         add_groups(json_object_get(result, "groups"), out);
         double percent = 100.0 * json_number_value(json_object_get(best, "score"));
-        buf_printf(out, "%s, %.0f %%", text_of(best, "label"),
-                   percent < 100 && percent > 99 ? 99.0 : percent);
+        if (best == NULL)
+            add_object(result, out);
+        else
+            buf_printf(out, "%s, %.0f %%", text_of(best, "label"),
+                       percent < 100 && percent > 99 ? 99.0 : percent);
     } else if (strcmp(status, "queued") == 0) {
         buf_printf(out, "queued as %s; `smelt result %s --wait 30` shows the answer",
                    text_of(root, "id"), text_of(root, "id"));

@@ -395,8 +395,11 @@ void task_refuse(struct message *m, const struct job *job, const char *code, con
 static void write_note(const struct task *t, struct buf *out)
 {
     const struct job *job = t->job;
-    const char *const members[][2] = {
-        {"id", job->id}, {"model", job->model}, {"bucket", job->bucket}, {"key", job->key}};
+    const char *const members[][2] = {{"id", job->id},
+                                      {"model", job->model},
+                                      {"bucket", job->bucket},
+                                      {"key", job->key},
+                                      {"trace_id", job->trace}};
     buf_printf(out, "{\"bytes\":%zu,\"attempt\":%d,\"timeout_ms\":%d", t->picture.len,
                t->message->receive_count, poller_of(t)->config.job_timeout_ms);
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
@@ -483,7 +486,8 @@ void task_on_answer(struct task *t, const struct crew_answer *answer)
     case ERR_FORMAT:
     case ERR_LIMIT:
     case ERR_UNSUPPORTED:
-        task_fail(t, err_name(answer->err), sentence);
+        task_fail(t, poller_of(t)->config.exec != NULL ? "handler" : err_name(answer->err),
+                  sentence);
         return;
     case ERR_CANCELLED:
         task_end(t, VERDICT_RETURN);

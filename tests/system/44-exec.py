@@ -115,7 +115,7 @@ def test_the_python_example(site):
                              "sha256": hashlib.sha256(PICTURE).hexdigest()}
     got = pool.run("bad", b"hello")
     assert got["status"] == "failed" and got["attempts"] == 1
-    assert got["error"] == {"code": "format", "message": "inbox/bad is no picture"}
+    assert got["error"] == {"code": "handler", "message": "inbox/bad is no picture"}
     assert pool.run("empty", b"")["status"] == "failed"
     big = os.urandom(20 << 20)
     assert pool.run("big", b"\x89PNG" + big)["result"]["sha256"] == hashlib.sha256(b"\x89PNG" + big).hexdigest()
@@ -159,6 +159,7 @@ def test_what_a_program_is_given(site, puppet):
     job = got["job"]
     assert (job["id"], job["model"], job["bucket"], job["key"]) == ("who", "puppet-2", "smelt", "inbox/who")
     assert job["bytes"] == 4 == got["length"] and job["attempt"] == 1 and job["timeout_ms"] == 30000
+    assert job["trace_id"] == pool.find("who").get("trace_id", "")
     assert got["cwd"] == smelt.ROOT and got["slot"] == "0" and got["privileges"] == "1" and got["session"]
     assert "MY_SETTING" in got["environment"] and "PATH" in got["environment"]
     assert [v for v in got["environment"] if v.startswith(("AWS_", "SMELT_"))] == ["SMELT_SLOT"]
@@ -205,7 +206,7 @@ def test_failed_and_retry_are_what_they_say(puppet):
     pool = puppet()
     before = pool.run("a", b"tell")["result"]["pid"]
     got = pool.run("final", "failed no ä here".encode())
-    assert got["attempts"] == 1 and got["error"] == {"code": "format", "message": "no ä here"}
+    assert got["attempts"] == 1 and got["error"] == {"code": "handler", "message": "no ä here"}
     got = pool.run("later", b"retry the database is away")
     assert got["attempts"] == 3 and got["error"]["code"] == "unavailable"
     assert "the database is away" in got["error"]["message"]
@@ -316,6 +317,9 @@ def test_serve_with_a_program(site):
     status, _, job = smelt.http("POST", serve.gateway_url + "/v1/jobs?wait=20", PICTURE,
                                 {"Content-Type": "image/jpeg"})
     assert status == 200 and job["model"] == "sizes" and job["result"]["kind"] == "jpeg"
+    shown = subprocess.run([smelt.PROGRAM, "result", job["id"]], capture_output=True, text=True, timeout=60,
+                           env={"SMELT_URL": serve.gateway_url, "PATH": os.environ["PATH"]})
+    assert shown.returncode == 0 and '"kind":"jpeg"' in shown.stdout.replace(" ", "")
     _, _, models = smelt.http("GET", serve.gateway_url + "/v1/models")
     assert [m["name"] for m in models["models"]] == ["sizes"]
     assert serve.stop() == 0
