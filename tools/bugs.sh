@@ -14,14 +14,15 @@ mkdir -p "$tree" "$logs"
 git ls-files -z src web tests/unit Makefile | tar --null -T - -cf - | tar -C "$tree" -xmf - || exit 1
 
 build() { # of one unit test program, with the layers that it needs
+    # shellcheck disable=SC2086
     make -s -C "$tree" V=dev EXTRA_CFLAGS=-w LIBS="$libs" LINK="$libs" \
-        $(for u in $units; do echo build/dev/unit/$u; done) >"$1" 2>&1
+        $(printf 'build/dev/unit/%s ' $units) >"$1" 2>&1
 }
 # Runs the unit tests; prints those that fail, by program.
 failing() {
     local u bad
     for u in $units; do
-        (cd "$tree" && timeout 600 build/dev/unit/$u) >"$1.$u" 2>&1
+        (cd "$tree" && timeout 600 "build/dev/unit/$u") >"$1.$u" 2>&1
         bad=$(grep -aE '^not ok' "$1.$u" | cut -d: -f3 | paste -sd, - | sed 's/,/, /g')
         [ -z "$bad" ] || printf '%s: %s; ' "${u#test_}" "$bad"
     done
@@ -29,7 +30,7 @@ failing() {
 system_fails() { # PROGRAM ARGUMENTS…
     local program=$1
     shift
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2048,SC2086
     ! SMELT_PROGRAM=$program tools/system.sh $* >"$logs/system" 2>&1 && grep -q ' failed' "$logs/system"
 }
 
@@ -45,7 +46,7 @@ for name in $names; do
         git ls-files -z src | tar --null -T - -cf - | tar -C "$tree" -xmf -
         continue
     fi
-    by= system=$(sed -n 's/^system: //p' "$patch")
+    by='' system=$(sed -n 's/^system: //p' "$patch")
     if ! build "$log"; then
         echo "BROKEN $name: does not build ($log)"
         missed=$((missed + 1))

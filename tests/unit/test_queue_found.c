@@ -250,7 +250,12 @@ START_TEST(purged_dead_letters_stay_gone)
     rig_turn(&r);
     ck_assert_uint_eq(rig_info(&r, dead).visible, 1);
     churn("other");
+    struct queue *other = queue_find(r.queues, SPAN("other"));
+    ck_assert_int_eq(rig_send(&r, other, "its place in the index is taken next", -1), SQS_OK);
+    rig_turn(&r);
+    ck_assert_uint_eq(rig_receive(&r, other, 1, 30, got), 1);
     ck_assert_int_eq(queue_purge(r.queues, dead, r.now_ms, &wait_for, &f), SQS_OK);
+    ck_assert_int_eq(rig_delete(&r, other, got[0].handle), SQS_OK);
     rig_turn(&r);
     churn("other");
     q = restart("jobs");
