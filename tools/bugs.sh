@@ -14,7 +14,7 @@ mkdir -p "$tree" "$logs"
 git ls-files -z src web tests/unit Makefile | tar --null -T - -cf - | tar -C "$tree" -xmf - || exit 1
 
 build() { # of one unit test program, with the layers that it needs
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2046,SC2086
     make -s -C "$tree" V=dev EXTRA_CFLAGS=-w LIBS="$libs" LINK="$libs" \
         $(printf 'build/dev/unit/%s ' $units) >"$1" 2>&1
 }
