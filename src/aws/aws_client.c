@@ -1,5 +1,6 @@
 #include "aws/aws_client_internal.h"
 
+#include "aws/endpoint.h"
 #include "aws/sigv4.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include <time.h>
 
 enum {
+    HOMES_MAX = 64, // buckets in other regions than the configured one
     ATTEMPTS_MAX = 4,
     ATTEMPT_TIMEOUT_MS = 30000,
     // full jitter: a retry comes after a random part of base * 2^(attempt - 1)
@@ -29,10 +31,13 @@ enum {
 struct aws_client {
     struct loop *loop;
     struct http_client *http;
-    char service[8], region[64];
-    char base[320];  // "http://127.0.0.1:9324" and a path prefix, no '/' at the end
-    char prefix[64]; // path of the endpoint, "" mostly
-    char host[300];  // Host header
+    char service[8];
+    struct aws_place place;
+    char prefix[64];         // path of the endpoint, "" mostly
+    bool amazons;            // no endpoint was configured
+    struct aws_place *homes; // of buckets in other regions
+    size_t home_count;
+    struct keys *keys; // NULL: credentials
     struct credentials credentials;
     int attempts_max;
     int retry_tokens;
@@ -42,43 +47,29 @@ struct aws_client {
 
 // --- endpoint and region ---
 
-static const char *from_environment(const char *name)
+static enum err set_region(struct aws_client *c, const char *given, struct error *error)
 {
-    const char *value = getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static enum err set_region(struct aws_client *c, const char *region, struct error *error)
-{
-    if (region == NULL)
-        region = from_environment("AWS_REGION");
-    if (region == NULL)
-        region = from_environment("AWS_DEFAULT_REGION");
-    if (region == NULL)
-        region = "us-east-1";
-    size_t len = strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-");
-    if (len == 0 || region[len] != '\0' || len >= sizeof c->region)
-        return fail(error, ERR_ARGUMENT, 0, "'%.100s' is not a region, like eu-central-1", region);
-    memcpy(c->region, region, len + 1);
+    AUTO_BUF struct buf region = {0};
+    TRY(aws_region_find(given, &region, error));
+    snprintf(c->place.region, sizeof c->place.region, "%s", region.data);
     return OK;
 }
 
-static enum err set_endpoint(struct aws_client *c, const char *endpoint, struct error *error)
+static void place_set(struct aws_place *place, const struct url *url)
 {
-    bool s3 = strcmp(c->service, "s3") == 0;
-    char amazon[160];
-    struct url url;
     AUTO_BUF struct buf host = {0};
-    if (endpoint == NULL)
-        endpoint = from_environment(s3 ? "AWS_ENDPOINT_URL_S3" : "AWS_ENDPOINT_URL_SQS");
-    if (endpoint == NULL)
-        endpoint = from_environment("AWS_ENDPOINT_URL");
-    if (endpoint == NULL) {
-        snprintf(amazon, sizeof amazon, "https://%s.%s.amazonaws.com%s", c->service, c->region,
-                 strncmp(c->region, "cn-", 3) == 0 ? ".cn" : "");
-        endpoint = amazon;
-    }
-    enum err err = url_parse(endpoint, &url, error);
+    url_host_header(url, &host);
+    snprintf(place->host, sizeof place->host, "%s", host.data);
+    snprintf(place->base, sizeof place->base, "%s://%.290s", url->https ? "https" : "http",
+             place->host);
+}
+
+static enum err set_endpoint(struct aws_client *c, const char *given, struct error *error)
+{
+    struct url url;
+    AUTO_BUF struct buf endpoint = {0};
+    TRY(aws_endpoint_find(c->service, given, c->place.region, &endpoint, &c->amazons, error));
+    enum err err = url_parse(endpoint.data, &url, error);
     if (err != OK)
         return fail_context(error, err, "endpoint of %s", c->service);
     size_t prefix_len = url.path.len;
@@ -88,11 +79,9 @@ static enum err set_endpoint(struct aws_client *c, const char *endpoint, struct 
         return fail(error, ERR_ARGUMENT, 0,
                     "endpoint of %s: '%.200s' has a query or a path too long; "
                     "give http://HOST:PORT",
-                    c->service, endpoint);
-    url_host_header(&url, &host);
-    snprintf(c->host, sizeof c->host, "%s", host.data);
+                    c->service, endpoint.data);
     snprintf(c->prefix, sizeof c->prefix, "%.*s", (int)prefix_len, url.path.data);
-    snprintf(c->base, sizeof c->base, "%s://%.290s", url.https ? "https" : "http", c->host);
+    place_set(&c->place, &url);
     return OK;
 }
 
@@ -105,6 +94,7 @@ enum err aws_client_new(const struct aws_client_config *config, struct aws_clien
     c->loop = config->loop;
     c->http = config->http;
     strcpy(c->service, config->service);
+    c->keys = config->keys;
     c->credentials = config->credentials;
     c->attempts_max = config->attempts_max > 0 ? config->attempts_max : ATTEMPTS_MAX;
     c->retry_tokens = RETRY_TOKENS_MAX;
@@ -127,12 +117,71 @@ void aws_client_free(struct aws_client *c)
     while (c->calls.next != &c->calls)
         aws_call_cancel(c->calls.next); // NOLINT(clang-analyzer-unix.Malloc): each leaves the list
     explicit_bzero(&c->credentials, sizeof c->credentials);
+    free(c->homes);
     free(c);
 }
 
 const char *aws_client_region(const struct aws_client *c)
 {
-    return c->region;
+    return c->place.region;
+}
+
+// --- buckets elsewhere ---
+
+// Path style: the first part of the path.
+static struct span bucket_of(const struct aws_call *call)
+{
+    size_t skip = strlen(call->client->prefix) + 1;
+    struct span rest = buf_view(&call->path);
+    if (strcmp(call->client->service, "s3") != 0 || rest.len <= skip)
+        return SPAN("");
+    rest = (struct span){rest.data + skip, rest.len - skip};
+    return span_cut(rest, '/', &rest);
+}
+
+static struct aws_place *place_of(struct aws_call *call)
+{
+    struct aws_client *c = call->client;
+    struct span bucket = c->home_count > 0 ? bucket_of(call) : SPAN("");
+    for (size_t i = 0; bucket.len > 0 && i < c->home_count; i++)
+        if (span_is(bucket, c->homes[i].bucket))
+            return &c->homes[i];
+    return &c->place;
+}
+
+// S3 says that the bucket is in another region: from now on it is asked there, and Amazon at its
+// door there. False: nothing is learnt by trying again.
+static bool learn_home(struct aws_call *call, const struct http_response *response)
+{
+    struct aws_client *c = call->client;
+    struct aws_place *home = place_of(call);
+    struct span bucket = bucket_of(call);
+    char region[sizeof home->region];
+    if (call->redirected || bucket.len == 0 || bucket.len >= sizeof home->bucket ||
+        !aws_error_region(response, region, sizeof region) || strcmp(region, home->region) == 0)
+        return false;
+    if (home == &c->place) {
+        if (c->home_count == HOMES_MAX)
+            return false;
+        // NOLINTNEXTLINE(bugprone-suspicious-realloc-usage): CHECKed
+        c->homes = realloc(c->homes, (c->home_count + 1) * sizeof *c->homes);
+        CHECK(c->homes != NULL);
+        home = &c->homes[c->home_count++];
+        *home = c->place;
+        memcpy(home->bucket, bucket.data, bucket.len);
+        home->bucket[bucket.len] = '\0';
+    }
+    strcpy(home->region, region);
+    if (c->amazons) {
+        AUTO_BUF struct buf endpoint = {0};
+        struct url url;
+        aws_endpoint_of_amazon(c->service, region, &endpoint);
+        if (url_parse(endpoint.data, &url, NULL) == OK)
+            place_set(home, &url);
+    }
+    call->redirected = true;
+    log_event(LOG_INFO, "bucket_elsewhere", "bucket=%s region=%s", home->bucket, region);
+    return true;
 }
 
 // --- the end of a call ---
@@ -143,6 +192,7 @@ static void call_end(struct aws_call *call, const struct aws_result *result,
     call->prev->next = call->next;
     call->next->prev = call->prev;
     loop_timer_cancel(call->client->loop, &call->timer);
+    keys_wait_cancel(&call->keys_wait);
     call->finish(call, result, response);
     buf_release(&call->path);
     buf_release(&call->query);
@@ -164,7 +214,7 @@ void aws_call_cancel(struct aws_call *call)
         return;
     }
     struct error error = {0};
-    fail(&error, ERR_CANCELLED, 0, "the request to %s was cancelled", call->client->host);
+    fail(&error, ERR_CANCELLED, 0, "the request to %s was cancelled", call->client->place.host);
     call_fail(call, &error);
 }
 
@@ -189,8 +239,8 @@ static bool correct_clock(struct aws_client *c, const struct aws_result *result,
     if (llabs(offset_ms - c->clock_offset_ms) < SKEW_TOLERATED_MS)
         return false;
     c->clock_offset_ms = offset_ms;
-    log_event(LOG_WARN, "clock_corrected", "service=%s host=%s offset_s=%lld", c->service, c->host,
-              (long long)(offset_ms / 1000));
+    log_event(LOG_WARN, "clock_corrected", "service=%s host=%s offset_s=%lld", c->service,
+              c->place.host, (long long)(offset_ms / 1000));
     return true;
 }
 
@@ -237,7 +287,7 @@ static void on_answer(void *ctx, const struct http_response *response)
         result.err = response->err;
         result.error = response->error;
     } else if (response->status / 100 != 2) {
-        aws_error_read(c->host, response, &result);
+        aws_error_read(place_of(call)->host, response, &result);
         // "503 Slow Down" has many names; one of a service that is down is no harm
         call->throttles += result.err == ERR_THROTTLED || response->status == 503;
     }
@@ -249,8 +299,14 @@ static void on_answer(void *ctx, const struct http_response *response)
         return;
     }
     int64_t delay_ms;
-    if (response->err == OK && call->attempt < c->attempts_max &&
-        correct_clock(c, &result, response)) {
+    if (response->err == OK && c->keys != NULL && !call->rekeyed && aws_error_is_key(&result) &&
+        keys_refused(c->keys, call->keys_generation)) {
+        call->rekeyed = true;
+        delay_ms = 0;
+    } else if (response->err == OK && learn_home(call, response)) {
+        delay_ms = 0;
+    } else if (response->err == OK && call->attempt < c->attempts_max &&
+               correct_clock(c, &result, response)) {
         delay_ms = 0;
     } else if (may_retry(call, &result)) {
         delay_ms = retry_delay_ms(call, &result, response);
@@ -264,21 +320,23 @@ static void on_answer(void *ctx, const struct http_response *response)
 }
 
 // Signs for the time of this attempt. headers: the call's, then the signature's.
-static size_t sign(struct aws_call *call, struct http_call_header *headers)
+static size_t sign(struct aws_call *call, const struct credentials *credentials,
+                   struct http_call_header *headers)
 {
     struct aws_client *c = call->client;
+    const struct aws_place *place = place_of(call);
     struct http_header to_sign[AWS_CALL_HEADERS_MAX + 1];
     struct sigv4_signed made;
     size_t n = 0;
     memcpy(headers, call->headers, call->header_count * sizeof *headers);
-    if (c->credentials.access_key[0] == '\0')
+    if (credentials->access_key[0] == '\0')
         return call->header_count; // anonymous
     for (; n < call->header_count; n++)
         to_sign[n] = (struct http_header){span_from(headers[n].name), span_from(headers[n].value)};
-    to_sign[n] = (struct http_header){SPAN("host"), span_from(c->host)};
-    struct sigv4_key key = {c->credentials.access_key, c->credentials.secret_key,
-                            c->credentials.session_token};
-    struct sigv4_scope scope = {c->region, c->service};
+    to_sign[n] = (struct http_header){SPAN("host"), span_from(place->host)};
+    struct sigv4_key key = {credentials->access_key, credentials->secret_key,
+                            credentials->session_token};
+    struct sigv4_scope scope = {place->region, c->service};
     struct sigv4_request request = {.method = span_from(call->method),
                                     .path = buf_view(&call->path),
                                     .query = buf_view(&call->query),
@@ -295,14 +353,34 @@ static size_t sign(struct aws_call *call, struct http_call_header *headers)
     return n;
 }
 
+// No keys are no verdict on what was asked for: it may work later.
+static void on_keys(void *ctx, const struct error *error)
+{
+    struct aws_call *call = ctx;
+    struct aws_result result = {.err = ERR_UNAVAILABLE};
+    if (error == NULL) {
+        attempt_start(call);
+        return;
+    }
+    result.error = *error;
+    result.error.code = ERR_UNAVAILABLE;
+    call_end(call, &result, NULL);
+}
+
 static void attempt_start(void *ctx)
 {
     struct aws_call *call = ctx;
     struct aws_client *c = call->client;
     struct http_call_header headers[AWS_CALL_HEADERS_MAX + 4];
     AUTO_BUF struct buf url = {0};
+    const struct credentials *credentials = c->keys != NULL ? keys_now(c->keys) : &c->credentials;
+    if (credentials == NULL) {
+        keys_wait(c->keys, &call->keys_wait, on_keys, call);
+        return;
+    }
+    call->keys_generation = c->keys != NULL ? keys_generation(c->keys) : 0;
     call->attempt++;
-    buf_add_text(&url, c->base);
+    buf_add_text(&url, place_of(call)->base);
     buf_add_span(&url, buf_view(&call->path));
     if (call->query.len > 0)
         buf_printf(&url, "?%s", call->query.data);
@@ -310,7 +388,7 @@ static void attempt_start(void *ctx)
         .method = call->method,
         .url = url.data,
         .headers = headers,
-        .header_count = sign(call, headers),
+        .header_count = sign(call, credentials, headers),
         .body = call->body,
         .body_fd = -1,
         .timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : ATTEMPT_TIMEOUT_MS,
@@ -347,7 +425,8 @@ void aws_call_start(struct aws_client *c, struct aws_call *call)
     buf_add_span(&path, buf_view(&call->path));
     buf_clear(&call->path);
     buf_add_span(&call->path, buf_view(&path));
-    if (strcmp(c->service, "s3") == 0 && strncmp(c->base, "https:", 6) == 0 && call->body.len > 0) {
+    if (strcmp(c->service, "s3") == 0 && strncmp(c->place.base, "https:", 6) == 0 &&
+        call->body.len > 0) {
         strcpy(call->payload_hash,
                "UNSIGNED-PAYLOAD"); // TLS guards the bytes, and they are read once
     } else {

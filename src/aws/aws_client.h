@@ -1,8 +1,8 @@
 // What the SQS and S3 clients share: endpoint, region, keys, signing, retries with full jitter and
-// a budget, clock skew correction. Asynchronous, in the role's loop.
+// a budget, clock skew correction, buckets in other regions. Asynchronous, in the role's loop.
 #pragma once
 
-#include "aws/credentials.h"
+#include "aws/keys.h"
 #include "http/client.h"
 
 struct aws_client;
@@ -11,9 +11,9 @@ struct aws_client_config {
     struct loop *loop;
     struct http_client *http; // borrowed
     const char *service;      // "sqs" | "s3"
-    const char *endpoint;     // "http://127.0.0.1:9324"; NULL: AWS_ENDPOINT_URL_SQS / _S3,
-                              // AWS_ENDPOINT_URL, else Amazon's of the region
-    const char *region;       // NULL: AWS_REGION, AWS_DEFAULT_REGION, "us-east-1"
+    const char *endpoint;     // "http://127.0.0.1:9324"; NULL: the rules of aws/endpoint.h
+    const char *region;       // NULL: the same
+    struct keys *keys;        // borrowed; asked at each signing. NULL: these
     struct credentials credentials;
     int attempts_max; // 0: 4; connection errors, 5xx and throttling are tried again
 };

@@ -8,6 +8,13 @@
 
 enum { AWS_CALL_HEADERS_MAX = 40 }; // before signing; S3 metadata is at most 2 KiB
 
+struct aws_place {   // where a service is asked
+    char bucket[64]; // S3: only about this one; "": all
+    char region[64];
+    char base[320]; // "http://127.0.0.1:9324", no '/' at the end
+    char host[300]; // Host header
+};
+
 struct aws_call {
     // --- set by the service's client before aws_call_start ---
     const char *method;                                    // literal
@@ -29,6 +36,10 @@ struct aws_call {
     struct aws_client *client;
     struct http_call *http; // running attempt
     struct timer timer;     // until the next attempt
+    struct keys_wait keys_wait;
+    unsigned keys_generation; // of the running attempt
+    bool rekeyed;             // its keys were refused once
+    bool redirected;          // its bucket was found to be elsewhere
     char payload_hash[65];
     int attempt, throttles;
     int64_t started_us;
@@ -45,3 +56,7 @@ const char *aws_client_region(const struct aws_client *c);
 void aws_error_read(const char *place, const struct http_response *response,
                     struct aws_result *result);
 bool aws_error_is_skew(const struct aws_result *result);
+// The keys themselves were refused, as expired or unknown: others may be taken.
+bool aws_error_is_key(const struct aws_result *result);
+// The region in an answer that sends us to another one. False: it is no such answer.
+bool aws_error_region(const struct http_response *response, char *out, size_t out_bytes);

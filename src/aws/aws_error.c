@@ -11,6 +11,7 @@ enum { ERROR_BODY_BYTES_MAX = 64 << 10 };
 struct told {
     char code[96];
     char message[300];
+    char region[64];
 };
 
 static const struct {
@@ -116,6 +117,7 @@ static bool read_xml(struct span body, struct told *out)
     for (const xmlNode *n = root != NULL ? root->children : NULL; n != NULL; n = n->next) {
         take_element(n, "Code", out->code, sizeof out->code);
         take_element(n, "Message", out->message, sizeof out->message);
+        take_element(n, "Region", out->region, sizeof out->region);
     }
     xmlFreeDoc(document);
     return out->code[0] != '\0';
@@ -147,22 +149,25 @@ static enum err meaning_of(const char *code, int status)
     }
 }
 
+static bool read_body(const struct http_response *response, struct told *told)
+{
+    struct span body = response->body;
+    if (body.len > ERROR_BODY_BYTES_MAX)
+        body.len = ERROR_BODY_BYTES_MAX;
+    while (body.len > 0 && strchr(" \t\r\n", body.data[0]) != NULL) {
+        body.data++;
+        body.len--;
+    }
+    return span_starts(body, "{")   ? read_json(body, told)
+           : span_starts(body, "<") ? read_xml(body, told)
+                                    : false;
+}
+
 void aws_error_read(const char *place, const struct http_response *response,
                     struct aws_result *result)
 {
     struct told told = {0};
-    struct span body = response->body;
-    if (body.len > ERROR_BODY_BYTES_MAX)
-        body.len = ERROR_BODY_BYTES_MAX;
-    struct span start = body;
-    while (start.len > 0 && strchr(" \t\r\n", start.data[0]) != NULL) {
-        start.data++;
-        start.len--;
-    }
-    bool read = span_starts(start, "{")   ? read_json(start, &told)
-                : span_starts(start, "<") ? read_xml(start, &told)
-                                          : false;
-    if (!read) { // HEAD has no body; JSON services name the error in a header as well
+    if (!read_body(response, &told)) { // HEAD has no body; JSON services name it in a header, too
         struct span type = http_response_header(response, "x-amzn-errortype");
         copy_text(short_code(type), told.code, sizeof told.code);
     }
@@ -190,4 +195,33 @@ bool aws_error_is_skew(const struct aws_result *result)
         if (strcmp(result->code, codes[i]) == 0)
             return true;
     return false;
+}
+
+bool aws_error_is_key(const struct aws_result *result)
+{
+    static const char *const codes[] = {"ExpiredToken",         "ExpiredTokenException",
+                                        "TokenRefreshRequired", "InvalidToken",
+                                        "InvalidClientTokenId", "UnrecognizedClientException",
+                                        "InvalidAccessKeyId"};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (strcmp(result->code, codes[i]) == 0)
+            return true;
+    return false;
+}
+
+bool aws_error_region(const struct http_response *response, char *out, size_t out_bytes)
+{
+    struct told told = {0};
+    struct span named = http_response_header(response, "x-amz-bucket-region");
+    if (response->status != 301 && response->status != 307 && response->status != 400)
+        return false;
+    read_body(response, &told);
+    if (response->status == 400 && told.code[0] != '\0' && // else a HEAD
+        strcmp(told.code, "AuthorizationHeaderMalformed") != 0)
+        return false;
+    if (named.len == 0)
+        named = span_from(told.region);
+    copy_text(named, out, out_bytes);
+    size_t len = strspn(out, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    return len > 0 && len == named.len && out[len] == '\0';
 }

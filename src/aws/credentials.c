@@ -1,5 +1,6 @@
 #include "aws/credentials.h"
 
+#include "aws/ini.h"
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/file.h"
@@ -18,67 +19,11 @@ enum {
     PROFILE_BYTES_MAX = 128,
 };
 
-// --- the file: INI with [sections], "name = value", comments ---
+// --- the file ---
 
-struct ini {
-    const char *path;
-    struct span rest;
-    int line;
-    struct span section; // "" before the first
-    bool nested;         // the last name had no value: blank-led lines below belong to it
-};
-
-static struct span without_comment(struct span s)
+static enum err take(const struct ini *ini, struct credentials *c, struct error *error)
 {
-    if (s.len > 0 && (s.data[0] == '#' || s.data[0] == ';'))
-        return SPAN("");
-    for (size_t i = 1; i < s.len; i++)
-        if ((s.data[i] == '#' || s.data[i] == ';') &&
-            (s.data[i - 1] == ' ' || s.data[i - 1] == '\t'))
-            return span_trim((struct span){s.data, i});
-    return s;
-}
-
-// The next name and value; *more false at the end.
-static enum err ini_next(struct ini *ini, struct span *name, struct span *value, bool *more,
-                         struct error *error)
-{
-    while (ini->rest.len > 0) {
-        struct span raw = span_cut(ini->rest, '\n', &ini->rest), ignored;
-        ini->line++;
-        if (raw.len > 0 && raw.data[raw.len - 1] == '\r')
-            raw.len--;
-        struct span line = without_comment(span_trim(raw));
-        if (line.len == 0 || (ini->nested && (raw.data[0] == ' ' || raw.data[0] == '\t')))
-            continue;
-        if (line.data[0] == '[') {
-            if (line.data[line.len - 1] != ']')
-                return fail(error, ERR_FORMAT, 0, "%s:%d: the [section] is not closed", ini->path,
-                            ini->line);
-            ini->section = span_trim((struct span){line.data + 1, line.len - 2});
-            if (span_starts(ini->section, "profile ")) { // the config file's form
-                span_cut(ini->section, ' ', &ignored);
-                ini->section = span_trim(ignored);
-            }
-            ini->nested = false;
-            continue;
-        }
-        *name = span_trim(span_cut(line, '=', value));
-        if (name->len == line.len)
-            return fail(error, ERR_FORMAT, 0, "%s:%d: there is no '=' in the line", ini->path,
-                        ini->line);
-        *value = span_trim(*value);
-        ini->nested = value->len == 0;
-        *more = true;
-        return OK;
-    }
-    *more = false;
-    return OK;
-}
-
-static enum err take(const struct ini *ini, struct span name, struct span value,
-                     struct credentials *c, struct error *error)
-{
+    struct span name = ini->name, value = ini->value;
     struct {
         const char *name;
         char *at;
@@ -123,11 +68,11 @@ static enum err each_of(struct span text, const char *path, each_fn *fn, void *c
 {
     struct ini ini = {.path = path, .rest = text, .section = SPAN("")};
     struct credentials c = {0};
-    struct span name, value, section = SPAN("");
+    struct span section = SPAN("");
     bool more = true;
     enum err err = OK;
     while (err == OK && more) {
-        err = ini_next(&ini, &name, &value, &more, error);
+        err = ini_next(&ini, &more, error);
         if (err != OK)
             break;
         if (!more || !span_equal(section, ini.section)) {
@@ -135,8 +80,8 @@ static enum err each_of(struct span text, const char *path, each_fn *fn, void *c
             explicit_bzero(&c, sizeof c);
             section = ini.section;
         }
-        if (err == OK && more)
-            err = take(&ini, name, value, &c, error);
+        if (err == OK && more && ini.parent.len == 0)
+            err = take(&ini, &c, error);
     }
     explicit_bzero(&c, sizeof c);
     return err;
@@ -178,91 +123,6 @@ enum err credentials_read(const char *path, const char *profile, struct credenti
     if (!w.found)
         return fail(error, ERR_NOT_FOUND, 0, "'%s' has no keys in [%s]", path, profile);
     return OK;
-}
-
-// --- where a client looks ---
-
-static const char *from_environment(const char *name)
-{
-    const char *value = getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static enum err read_environment(struct credentials *out, bool *found, struct error *error)
-{
-    const char *access = from_environment("AWS_ACCESS_KEY_ID");
-    const char *secret = from_environment("AWS_SECRET_ACCESS_KEY");
-    const char *token = from_environment("AWS_SESSION_TOKEN");
-    *found = access != NULL && secret != NULL;
-    if (!*found && (access != NULL || secret != NULL))
-        return fail(error, ERR_ARGUMENT, 0,
-                    "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set; set both or "
-                    "none");
-    if (!*found)
-        return OK;
-    *out = (struct credentials){0};
-    if (strlen(access) >= sizeof out->access_key || strlen(secret) >= sizeof out->secret_key ||
-        (token != NULL && strlen(token) >= sizeof out->session_token))
-        return fail(error, ERR_LIMIT, 0, "the AWS keys in the environment are too long to be keys");
-    strcpy(out->access_key, access);
-    strcpy(out->secret_key, secret);
-    if (token != NULL)
-        strcpy(out->session_token, token);
-    return OK;
-}
-
-// File named by a variable, or ~/.aws/NAME. False if there is no home either.
-static bool user_file(const char *variable, const char *name, char *path, size_t path_bytes)
-{
-    const char *given = from_environment(variable), *home = from_environment("HOME");
-    int len = given != NULL  ? snprintf(path, path_bytes, "%s", given)
-              : home != NULL ? snprintf(path, path_bytes, "%s/.aws/%s", home, name)
-                             : -1;
-    return len > 0 && (size_t)len < path_bytes;
-}
-
-// OK with *found; a file that is not there, or lacks the profile, is no error but noted.
-static enum err try_file(const char *path, const char *profile, struct credentials *out,
-                         bool *found, struct buf *looked_at, struct error *error)
-{
-    struct error local = {0};
-    enum err err = credentials_read(path, profile, out, &local);
-    *found = err == OK;
-    if (err != OK && err != ERR_NOT_FOUND) {
-        if (error != NULL)
-            *error = local;
-        return err;
-    }
-    if (err != OK)
-        buf_printf(looked_at, ", [%s] of %s", profile, path);
-    return OK;
-}
-
-enum err credentials_find(const char *fallback_file, struct credentials *out, struct error *error)
-{
-    static const struct {
-        const char *variable, *name;
-    } files[] = {{"AWS_SHARED_CREDENTIALS_FILE", "credentials"}, {"AWS_CONFIG_FILE", "config"}};
-    AUTO_BUF struct buf looked_at = {0};
-    char path[4096];
-    bool found;
-    const char *profile = from_environment("AWS_PROFILE");
-    TRY(read_environment(out, &found, error));
-    for (size_t i = 0; !found && i < sizeof files / sizeof files[0]; i++)
-        if (user_file(files[i].variable, files[i].name, path, sizeof path))
-            TRY(try_file(path, profile != NULL ? profile : "default", out, &found, &looked_at,
-                         error));
-    if (!found && fallback_file != NULL) {
-        enum err err = credentials_check_private(fallback_file, error);
-        if (err != OK && err != ERR_NOT_FOUND)
-            return err;
-        TRY(try_file(fallback_file, "default", out, &found, &looked_at, error));
-    }
-    if (found)
-        return OK;
-    return fail(error, ERR_NOT_FOUND, 0,
-                "no AWS keys found; looked at AWS_ACCESS_KEY_ID in the environment%s",
-                looked_at.len > 0 ? looked_at.data : "");
 }
 
 // --- the file that our own servers hand out ---

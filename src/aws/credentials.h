@@ -1,7 +1,9 @@
-// Credentials of a client, and the file that smelt's own servers hand out.
+// Credentials, and the file that smelt's own servers hand out.
 #pragma once
 
-#include "base/loop.h"
+#include "base/error.h"
+
+#include <stdint.h>
 
 struct credentials {
     char access_key[132], secret_key[132];
@@ -10,11 +12,6 @@ struct credentials {
     int64_t expires_wall_ms;  // 0: never
 };
 
-// Order: environment (AWS_ACCESS_KEY_ID …), profile files (AWS_SHARED_CREDENTIALS_FILE,
-// AWS_PROFILE), then fallback_file (DIR/credentials) if not NULL. ERR_NOT_FOUND names all places
-// looked at. (Container, web identity and instance metadata sources join here later.)
-enum err credentials_find(const char *fallback_file, struct credentials *out,
-                          struct error *error) MUST_CHECK;
 // Reads [profile] of a shared credentials file.
 enum err credentials_read(const char *path, const char *profile, struct credentials *out,
                           struct error *error) MUST_CHECK;

@@ -213,7 +213,7 @@ static enum err open_store(struct queue_client *c, struct aws_client **s3, struc
                                              .service = "s3",
                                              .endpoint = endpoint,
                                              .region = c->region,
-                                             .credentials = c->credentials,
+                                             .keys = c->keys,
                                              .attempts_max = 3};
     return aws_client_new(&config, s3, error);
 }

@@ -1,5 +1,5 @@
 // smelt gateway: REST and page, as a process of its own.
-#include "aws/credentials.h"
+#include "aws/keys.h"
 #include "base/arena.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -13,6 +13,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,8 +28,12 @@ static const struct option table[] = {
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, else Amazon)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
-    {"region", "NAME", NULL, "AWS region (default: AWS_REGION, else us-east-1)"},
-    {"data", "DIR", NULL, "DIR/credentials is used if environment and profile name no keys"},
+    {"region", "NAME", NULL,
+     "default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, us-east-1"},
+    {"credentials", "FILE", NULL,
+     "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, DIR/credentials of\n"
+     "--data, container, EC2 instance role; docs/aws.md)"},
+    {"data", "DIR", NULL, "of a `smelt serve` on this machine, for its keys"},
     {"no-create", NULL, NULL, "do not make the jobs queue when it is missing; wait for it"},
     {"max-receive-count", "N", "3", "attempts before the dead-letter queue, of a queue made here"},
     {"bucket-allow", "NAMES", NULL, "other buckets that pictures may be in: 'photos,scans-*', '*'"},
@@ -42,6 +47,8 @@ struct command_state {
     struct options options;
     struct arena arena;
     struct loop *loop;
+    struct http_client *http; // of the keys
+    struct keys *keys;
     struct gateway *gateway;
     struct gateway_model models[MODELS_MAX];
     size_t model_count;
@@ -93,7 +100,7 @@ static void on_signal(void *ctx, int signal)
     static int stops; // the second one ends the drain
     struct command_state *c = ctx;
     (void)signal;
-    if (stops++ == 0)
+    if (stops++ == 0 && c->gateway != NULL) // else it waits for its first keys
         gateway_stop(c->gateway);
     else
         loop_stop(c->loop);
@@ -106,17 +113,33 @@ static void on_parent_gone(void *ctx)
     _exit(1);
 }
 
+static enum err find_keys(struct command_state *c, struct error *error)
+{
+    const char *data = options_get(&c->options, "data");
+    const struct http_client_config http = {.connections_max = 2,
+                                            .ca_bundle = getenv("AWS_CA_BUNDLE")};
+    TRY(http_client_new(c->loop, &http, &c->http, error));
+    const struct keys_config keys = {
+        .loop = c->loop,
+        .http = c->http,
+        .file = options_get(&c->options, "credentials"),
+        .data_file = data != NULL ? arena_printf(&c->arena, "%s/credentials", data) : NULL,
+        .region = options_get(&c->options, "region"),
+    };
+    TRY(keys_open(&keys, &c->keys, error));
+    return keys_first(c->keys, error);
+}
+
 static enum err run(struct command_state *c, int lifeline_fd, int max_receive_count,
                     struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
-    const char *data = options_get(&c->options, "data");
-    const char *file = data != NULL ? arena_printf(&c->arena, "%s/credentials", data) : NULL;
     struct gateway_config config = {
         .listen = options_get(&c->options, "gateway-listen"),
         .sqs_endpoint = options_get(&c->options, "sqs-endpoint"),
         .s3_endpoint = options_get(&c->options, "s3-endpoint"),
         .region = options_get(&c->options, "region"),
+        .ca_bundle = getenv("AWS_CA_BUNDLE"),
         .instance = options_get(&c->options, "instance"),
         .bucket_allow = options_get(&c->options, "bucket-allow"),
         .create = !options_on(&c->options, "no-create"),
@@ -128,11 +151,12 @@ static enum err run(struct command_state *c, int lifeline_fd, int max_receive_co
     };
     TRY(read_models(c, error));
     config.model_count = c->model_count;
-    TRY(credentials_find(file, &config.credentials, error));
     TRY(loop_new(&c->loop, error));
     config.loop = c->loop;
     TRY(loop_signals(c->loop, signals, on_signal, c, error));
     TRY(process_lifeline(c->loop, &c->lifeline, lifeline_fd, on_parent_gone, c, error));
+    TRY(find_keys(c, error));
+    config.keys = c->keys;
     process_raise_file_limit(HTTP_CONNECTIONS_MAX + 200);
     if (gateway_new(&config, &c->gateway, error) != OK)
         return fail_context(error, error->code, "--gateway-listen %s", config.listen);
@@ -155,6 +179,8 @@ static int run_with_options(struct command_state *c)
         process_failed(c->ready_fd, error.msg);
     }
     gateway_free(c->gateway);
+    keys_close(c->keys);
+    http_client_free(c->http);
     loop_free(c->loop);
     return err == OK ? 0 : 1;
 }

@@ -278,14 +278,16 @@ static void clean_environment(const struct serve *serve)
     static const char *const names[] = {
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN", "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_ENDPOINT_URL",  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-        "AWS_CONFIG_FILE",   "AWS_REGION",
+        "AWS_REGION",
         "SMELT_CONFIG",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
     setenv("AWS_DEFAULT_REGION", "us-east-1", 1);
     setenv("AWS_SHARED_CREDENTIALS_FILE", serve->credentials, 1);
+    setenv("AWS_CONFIG_FILE", "/dev/null", 1); // not the user's either
 }
 
 // Every model must be there: better said now than by a worker that cannot start.

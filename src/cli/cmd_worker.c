@@ -34,9 +34,12 @@ static const struct option worker_options[] = {
      "drain when EC2 says that it takes this host away (auto: on hosts of EC2)"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
-    {"region", "NAME", NULL, "default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1"},
-    {"credentials", "FILE", NULL, "keys, if neither environment nor profile has any"},
-    {"data", "DIR", NULL, "of a `smelt serve` on this machine: its keys are used"},
+    {"region", "NAME", NULL,
+     "default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, us-east-1"},
+    {"credentials", "FILE", NULL,
+     "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, DIR/credentials of\n"
+     "--data, container, EC2 instance role; docs/aws.md)"},
+    {"data", "DIR", NULL, "of a `smelt serve` on this machine, for its keys"},
     {"queue", "NAME|URL[:W],…", JOB_QUEUE,
      "where jobs come from; several share the pool by their weights W (default 1)"},
     {"bucket", "NAME", JOB_BUCKET, "where results go"},
@@ -170,9 +173,7 @@ static int run_worker(const struct options *o)
         fcntl((int)ready_fd, F_SETFD, FD_CLOEXEC);
     AUTO_BUF struct buf models = {0}, credentials = {0};
     find_models(o, &models);
-    if (options_get(o, "credentials") != NULL)
-        buf_add_text(&credentials, options_get(o, "credentials"));
-    else if (options_get(o, "data") != NULL)
+    if (options_get(o, "data") != NULL)
         buf_printf(&credentials, "%s/credentials", options_get(o, "data"));
     if (model == NULL)
         model = package_default_name(models.data != NULL ? models.data : "");
@@ -188,7 +189,8 @@ static int run_worker(const struct options *o)
                                          .sqs_endpoint = options_get(o, "sqs-endpoint"),
                                          .s3_endpoint = options_get(o, "s3-endpoint"),
                                          .region = options_get(o, "region"),
-                                         .credentials_file =
+                                         .credentials_file = options_get(o, "credentials"),
+                                         .data_credentials_file =
                                              credentials.len > 0 ? credentials.data : NULL,
                                          .ca_bundle = getenv("AWS_CA_BUNDLE"),
                                          .queue = options_get(o, "queue"),

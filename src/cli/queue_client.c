@@ -1,5 +1,7 @@
 #include "cli/queue_client.h"
 
+#include "aws/endpoint.h"
+#include "aws/profile.h"
 #include "aws/sqs_client.h"
 #include "base/check.h"
 #include "base/log.h"
@@ -20,60 +22,58 @@ enum { PAGE_TIMEOUT_MS = 10000, PAGE_BYTES_MAX = 32 << 20, WORD_BYTES_MAX = 200 
 
 // --- who is asked ---
 
-static const char *from_environment(const char *name)
-{
-    const char *value = getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static const char *chosen_endpoint(const struct options *o)
-{
-    const char *endpoint = options_get(o, "sqs-endpoint");
-    if (endpoint == NULL)
-        endpoint = from_environment("AWS_ENDPOINT_URL_SQS");
-    return endpoint != NULL ? endpoint : from_environment("AWS_ENDPOINT_URL");
-}
-
 // The folder whose keys are used: --data, or that of a `smelt serve` started here, when nothing
 // says that another service is meant.
-static const char *local_data(const struct options *o, const char *endpoint)
+static const char *local_data(const struct options *o, bool configured)
 {
     const char *data = options_get(o, "data");
-    if (data == NULL && endpoint == NULL && options_get(o, "credentials") == NULL &&
-        from_environment("AWS_ACCESS_KEY_ID") == NULL && from_environment("AWS_PROFILE") == NULL &&
-        access(LOCAL_DATA "/credentials", R_OK) == 0)
+    if (data == NULL && !configured && options_get(o, "credentials") == NULL &&
+        environment_value("AWS_ACCESS_KEY_ID") == NULL &&
+        environment_value("AWS_PROFILE") == NULL && access(LOCAL_DATA "/credentials", R_OK) == 0)
         data = LOCAL_DATA;
     return data;
+}
+
+static enum err find_keys(struct queue_client *c, const char *data, struct error *error)
+{
+    AUTO_BUF struct buf path = {0};
+    struct keys_config config = {.loop = c->loop,
+                                 .http = c->http,
+                                 .file = options_get(c->options, "credentials"),
+                                 .region = c->region};
+    buf_printf(&path, "%s/credentials", data != NULL ? data : "");
+    if (data != NULL)
+        config.file = path.data;
+    TRY(keys_open(&config, &c->keys, error));
+    return keys_first(c->keys, error);
 }
 
 static enum err find_service(struct queue_client *c, struct error *error)
 {
     const struct options *o = c->options;
-    const char *endpoint = chosen_endpoint(o), *data = local_data(o, endpoint);
-    c->local = data != NULL;
-    if (endpoint == NULL && data != NULL)
-        endpoint = LOCAL_ENDPOINT;
-    if (endpoint != NULL)
-        snprintf(c->endpoint, sizeof c->endpoint, "%s", endpoint);
-    else
-        snprintf(c->endpoint, sizeof c->endpoint, "Amazon's endpoint");
-    for (size_t n = strlen(c->endpoint); n > 0 && c->endpoint[n - 1] == '/'; n--)
-        c->endpoint[n - 1] = '\0';
-    if (data == NULL) {
-        TRY(credentials_find(options_get(o, "credentials"), &c->credentials, error));
-    } else {
-        AUTO_BUF struct buf path = {0};
-        buf_printf(&path, "%s/credentials", data);
-        TRY(credentials_check_private(path.data, error));
-        TRY(credentials_read(path.data, "default", &c->credentials, error));
-    }
+    bool amazons;
+    AUTO_BUF struct buf region = {0}, url = {0};
     c->region = options_get(o, "region");
+    TRY(aws_region_find(c->region, &region, error));
+    TRY(aws_endpoint_find("sqs", options_get(o, "sqs-endpoint"), region.data, &url, &amazons,
+                          error));
+    const char *data = local_data(o, !amazons);
+    c->local = data != NULL;
+    if (amazons && data != NULL) {
+        buf_clear(&url);
+        buf_add_text(&url, LOCAL_ENDPOINT);
+    }
+    while (url.len > 0 && url.data[url.len - 1] == '/')
+        url.data[--url.len] = '\0';
+    snprintf(c->endpoint, sizeof c->endpoint, "%s",
+             amazons && data == NULL ? "Amazon's endpoint" : url.data);
+    TRY(find_keys(c, data, error));
     const struct aws_client_config config = {.loop = c->loop,
                                              .http = c->http,
                                              .service = "sqs",
-                                             .endpoint = endpoint,
+                                             .endpoint = url.data,
                                              .region = c->region,
-                                             .credentials = c->credentials,
+                                             .keys = c->keys,
                                              .attempts_max = 3};
     return aws_client_new(&config, &c->sqs, error);
 }
@@ -113,9 +113,9 @@ int queue_client_open(struct queue_client *c, const struct options *o)
 void queue_client_close(struct queue_client *c)
 {
     aws_client_free(c->sqs);
+    keys_close(c->keys);
     http_client_free(c->http);
     loop_free(c->loop);
-    explicit_bzero(&c->credentials, sizeof c->credentials);
 }
 
 // --- calls that wait ---
@@ -324,8 +324,9 @@ int queue_failed(const struct queue_client *c, const char *queue, const struct e
     }
     const char *hint = "";
     if (error->code == ERR_NET)
-        hint = c->local ? "; is `smelt serve` running? (another port: --sqs-endpoint, --s3-endpoint)"
-                        : "; are --sqs-endpoint and --s3-endpoint right?";
+        hint = c->local
+                   ? "; is `smelt serve` running? (another port: --sqs-endpoint, --s3-endpoint)"
+                   : "; are --sqs-endpoint and --s3-endpoint right?";
     else if (error->code == ERR_DENIED)
         hint = "; are these the keys of that service? (--data DIR or --credentials FILE)";
     bool named = queue == NULL || strstr(error->msg, queue) != NULL;

@@ -12,8 +12,11 @@
 #define QUEUE_OPTIONS                                                                              \
     {"sqs-endpoint", "URL", NULL,                                                                  \
      "the queue service (default: AWS_ENDPOINT_URL_SQS; a smelt here; Amazon's)"},                 \
-    {"region", "NAME", NULL, "default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1"},                \
-    {"credentials", "FILE", NULL, "keys, if neither environment nor profile has any"},             \
+    {"region", "NAME", NULL,                                                                       \
+     "default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, us-east-1"},                         \
+    {"credentials", "FILE", NULL,                                                                  \
+     "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, a smelt here,\n"    \
+     "container, EC2 instance role; docs/aws.md)"},                                                \
     {"data", "DIR", NULL, "of a `smelt serve` on this machine: its keys, its default port"},       \
     {"json", NULL, NULL, "one JSON object per line, for programs"}
 // clang-format on
@@ -23,7 +26,7 @@ struct queue_client {
     struct loop *loop;
     struct http_client *http;
     struct aws_client *sqs;
-    struct credentials credentials;
+    struct keys *keys;
     char endpoint[320]; // as it is named to people; for plain requests beside the API
     const char *region; // as given; NULL: the environment's
     bool local;         // the smelt whose data directory is known

@@ -84,7 +84,7 @@ static enum err remove_results(struct redrive *r, struct error *error)
                                              .service = "s3",
                                              .endpoint = endpoint,
                                              .region = r->c->region,
-                                             .credentials = r->c->credentials,
+                                             .keys = r->c->keys,
                                              .attempts_max = 3};
     struct failed_results f = {.loop = r->c->loop,
                                .bucket = options_get(o, "bucket"),

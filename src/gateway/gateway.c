@@ -48,7 +48,7 @@ static enum err make_clients(struct gateway *g, struct error *error)
         .service = "sqs",
         .endpoint = c->sqs_endpoint,
         .region = c->region,
-        .credentials = c->credentials,
+        .keys = c->keys,
     };
     TRY(aws_client_new(&aws, &g->sqs, error));
     aws.service = "s3";

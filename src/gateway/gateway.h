@@ -6,7 +6,7 @@
 // one store.
 #pragma once
 
-#include "aws/credentials.h"
+#include "aws/keys.h"
 #include "base/loop.h"
 
 struct gateway;
@@ -22,7 +22,7 @@ struct gateway_config { // everything is borrowed and must outlive the gateway
     const char *sqs_endpoint, *s3_endpoint; // NULL: from the environment, else Amazon's
     const char *region;                     // NULL: from the environment
     const char *ca_bundle;                  // NULL: the system's
-    struct credentials credentials;
+    struct keys *keys;                      // NULL: nothing is signed
     // Names the reply queue. NULL: random, and the queue is deleted at the end. With a name the
     // queue stays, so that a restarted gateway of the same name finds the replies on their way.
     const char *instance;

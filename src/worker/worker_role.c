@@ -14,6 +14,7 @@ struct worker {
     const struct worker_config *config;
     struct loop *loop;
     struct http_client *http;
+    struct keys *keys;
     struct aws_client *sqs, *s3;
     struct poller *poller;
     struct http_server *server;
@@ -116,7 +117,9 @@ static void on_drained(void *ctx)
 static void on_signal(void *ctx, int signal)
 {
     struct worker *w = ctx;
-    if (signal == SIGTERM || signal == SIGINT)
+    if (w->poller == NULL) // it waits for its first keys
+        loop_stop(w->loop);
+    else if (signal == SIGTERM || signal == SIGINT)
         poller_drain(w->poller);
     else if (signal == SIGHUP)
         poller_reload(w->poller);
@@ -143,8 +146,15 @@ static enum err open_clients(struct worker *w, struct error *error)
     const struct worker_config *c = w->config;
     struct aws_client_config aws = {.loop = w->loop, .region = c->region, .attempts_max = 3};
     const struct http_client_config http = {.ca_bundle = c->ca_bundle};
-    TRY(credentials_find(c->credentials_file, &aws.credentials, error));
     TRY(http_client_new(w->loop, &http, &w->http, error));
+    const struct keys_config keys = {.loop = w->loop,
+                                     .http = w->http,
+                                     .file = c->credentials_file,
+                                     .data_file = c->data_credentials_file,
+                                     .region = c->region};
+    TRY(keys_open(&keys, &w->keys, error));
+    TRY(keys_first(w->keys, error));
+    aws.keys = w->keys;
     aws.http = w->http;
     aws.service = "sqs";
     aws.endpoint = c->sqs_endpoint;
@@ -212,6 +222,7 @@ static void close_all(struct worker *w)
     poller_free(w->poller);
     aws_client_free(w->sqs);
     aws_client_free(w->s3);
+    keys_close(w->keys);
     http_client_free(w->http);
     loop_free(w->loop);
 }

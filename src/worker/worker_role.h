@@ -17,7 +17,7 @@ struct worker_config {
     uint64_t memory_bytes;
     bool pin;
     const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
-    const char *credentials_file;                    // tried last; NULL: none
+    const char *credentials_file, *data_credentials_file; // NULL: none (aws/keys.h)
     const char *ca_bundle;                           // NULL: the system's
     const char *queue, *bucket, *bucket_allow;
     bool create;

@@ -577,6 +577,46 @@ START_TEST(endpoint_and_region)
 }
 END_TEST
 
-SUITE_MAIN("aws_client", sqs_calls_and_answers, sqs_batches, errors_are_understood,
-           passing_trouble_is_tried_again, clock_is_corrected_from_the_service,
-           calls_are_cancelled_and_end_with_the_client, s3_calls_and_answers, endpoint_and_region)
+START_TEST(a_bucket_in_another_region)
+{
+    struct outcome o = {0};
+    setup("s3", "");
+    script[script_len++] = (struct reply){
+        .status = 301,
+        .body = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>",
+        .header = {SPAN("x-amz-bucket-region"), SPAN("eu-west-1")}};
+    will_reply(200, "there");
+    s3_get(client, "far", "k", 1000, got_object, &o);
+    run_until(1);
+    ck_assert_int_eq(o.err, OK);
+    ck_assert_int_eq(last_verdict, SIGV4_OK);
+    ck_assert(sent("/eu-west-1/s3/aws4_request"));
+    will_reply(200, "there"); // known from now on
+    s3_get(client, "far", "k2", 1000, got_object, &o);
+    run_until(1);
+    ck_assert_int_eq(requests, 3);
+    ck_assert(sent("/eu-west-1/s3/aws4_request"));
+    will_reply(200, "here"); // others are where they were
+    s3_get(client, "near", "k", 1000, got_object, &o);
+    run_until(1);
+    ck_assert(sent("/eu-central-1/s3/aws4_request"));
+    will_reply(400, "<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-west-2</Region>"
+                    "</Error>");
+    will_reply(400, "<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-west-1</Region>"
+                    "</Error>"); // once a call
+    s3_get(client, "near", "k", 1000, got_object, &o);
+    run_until(1);
+    ck_assert_int_eq(requests, 6);
+    ck_assert_int_eq(o.err, ERR_ARGUMENT);
+    will_reply(400, "<Error><Code>InvalidArgument</Code><Region>us-west-1</Region></Error>");
+    s3_get(client, "third", "k", 1000, got_object, &o);
+    run_until(1);
+    ck_assert_int_eq(requests, 7);
+    teardown();
+}
+END_TEST
+
+SUITE_MAIN("aws_client", a_bucket_in_another_region, sqs_calls_and_answers, sqs_batches,
+           errors_are_understood, passing_trouble_is_tried_again,
+           clock_is_corrected_from_the_service, calls_are_cancelled_and_end_with_the_client,
+           s3_calls_and_answers, endpoint_and_region)

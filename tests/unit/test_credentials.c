@@ -101,48 +101,6 @@ START_TEST(broken_files_are_explained)
 }
 END_TEST
 
-START_TEST(places_in_their_order)
-{
-    struct credentials c;
-    struct error error;
-    setup();
-    ck_assert_int_eq(credentials_find(in_dir("fallback"), &c, &error), ERR_NOT_FOUND);
-    ck_assert_ptr_nonnull(strstr(error.msg, "AWS_ACCESS_KEY_ID"));
-    ck_assert_ptr_nonnull(strstr(error.msg, "/.aws/credentials"));
-    ck_assert_ptr_nonnull(strstr(error.msg, "/.aws/config"));
-    ck_assert_ptr_nonnull(strstr(error.msg, "/fallback"));
-
-    write_file("fallback", "[default]\naws_access_key_id=FB\naws_secret_access_key=s\n");
-    ck_assert_int_eq(credentials_find(in_dir("fallback"), &c, &error), OK);
-    ck_assert_str_eq(c.access_key, "FB");
-    ck_assert_int_eq(chmod(in_dir("fallback"), 0644), 0);
-    ck_assert_int_eq(credentials_find(in_dir("fallback"), &c, &error), ERR_DENIED);
-    ck_assert_ptr_nonnull(strstr(error.msg, "chmod 600"));
-
-    ck_assert_int_eq(mkdir(in_dir(".aws"), 0700), 0);
-    write_file(".aws/config", "[profile p]\naws_access_key_id=CONF\naws_secret_access_key=s\n");
-    setenv("AWS_PROFILE", "p", 1);
-    ck_assert_int_eq(credentials_find(in_dir("fallback"), &c, &error), OK);
-    ck_assert_str_eq(c.access_key, "CONF");
-    write_file(".aws/credentials", "[p]\naws_access_key_id=SHARED\naws_secret_access_key=s\n");
-    ck_assert_int_eq(credentials_find(NULL, &c, &error), OK);
-    ck_assert_str_eq(c.access_key, "SHARED");
-    setenv("AWS_SHARED_CREDENTIALS_FILE",
-           write_file("given", "[p]\naws_access_key_id=GIVEN\naws_secret_access_key=s\n"), 1);
-    ck_assert_int_eq(credentials_find(NULL, &c, &error), OK);
-    ck_assert_str_eq(c.access_key, "GIVEN");
-
-    setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
-    ck_assert_int_eq(credentials_find(NULL, &c, &error), ERR_ARGUMENT);
-    setenv("AWS_SECRET_ACCESS_KEY", "s", 1);
-    setenv("AWS_SESSION_TOKEN", "t", 1);
-    ck_assert_int_eq(credentials_find(NULL, &c, &error), OK);
-    ck_assert_str_eq(c.access_key, "ENV");
-    ck_assert_str_eq(c.session_token, "t");
-    teardown();
-}
-END_TEST
-
 START_TEST(created_once_and_private)
 {
     struct credentials first, again;
@@ -176,5 +134,4 @@ START_TEST(created_once_and_private)
 }
 END_TEST
 
-SUITE_MAIN("credentials", shared_file_is_read, broken_files_are_explained, places_in_their_order,
-           created_once_and_private)
+SUITE_MAIN("credentials", shared_file_is_read, broken_files_are_explained, created_once_and_private)
