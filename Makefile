@@ -23,7 +23,10 @@ HARD := -fstack-protector-strong -fPIE -fno-strict-aliasing -fno-delete-null-poi
 ifeq ($(shell uname -m),x86_64)
 HARD += -fcf-protection=full -fstack-clash-protection
 endif
-OPT_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
+OPT_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+ifeq ($(findstring clang,$(CC)),) # clang 14 has it behind another flag only
+OPT_release += -ftrivial-auto-var-init=zero
+endif
 OPT_dev     := -Og -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan    := -O1 -g -fsanitize=thread -Wno-maybe-uninitialized
