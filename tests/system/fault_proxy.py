@@ -8,7 +8,8 @@ None       it goes through
 "hang"     no answer until the rule changes, then as "refuse"
 "twice"    the service does it twice, the second answer counts
 "repeat"   each message of a ReceiveMessage answer comes twice
-`seen` lists (method, path, action, status) of what went through.
+`seen` lists (method, path, action, status) of what went through, `unknown` (method, path) of what was
+sent to the service and whose answer was cut off.
 """
 import json
 import socket
@@ -47,7 +48,8 @@ class FaultProxy:
     def __init__(self, target_port, host="127.0.0.1"):
         self.target_port, self.host = target_port, host
         self.rule = lambda method, path, action: None
-        self.lock, self.seen, self.sockets, self.closed = threading.Lock(), [], set(), False
+        self.lock, self.seen, self.unknown = threading.Lock(), [], []
+        self.sockets, self.closed = set(), False
         self.listener = socket.create_server((host, 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -138,9 +140,14 @@ class FaultProxy:
             client.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\n"
                            b"Content-Length: %d\r\n\r\n" % len(body) + (b"" if method == "HEAD" else body))
             return True
-        if fate == "twice":
-            self._forward(state, request, method)
-        status, answer_head, body = self._forward(state, request, method)
+        try:
+            if fate == "twice":
+                self._forward(state, request, method)
+            status, answer_head, body = self._forward(state, request, method)
+        except OSError:
+            with self.lock:
+                self.unknown.append((method, path))
+            raise
         with self.lock:
             self.seen.append((method, path, action, status))
         if fate == "lose":
