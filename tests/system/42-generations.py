@@ -156,3 +156,40 @@ def test_a_fetched_xception_is_the_default_and_the_page_says_so(site, models):
         _, _, job = smelt.http("POST", serve.gateway_url + "/v1/jobs?wait=30&model=" + model,
                                smelt.sample("dog-1.jpg"), {"Content-Type": "image/jpeg"})
         assert job["model"] == model
+
+
+HANDLER = r"""
+import json, sys
+read, write = sys.stdin.buffer, sys.stdout.buffer
+def say(data):
+    write.write(data)
+    write.flush()
+say(b"ready\n")
+for line in read:
+    _, json_bytes, picture_bytes = line.split()
+    read.read(int(json_bytes) + int(picture_bytes))
+    text = json.dumps({"version": %d}).encode()
+    say(b"result %%d\n%%s" %% (len(text), text))
+"""
+
+
+def test_a_programs_new_version_is_taken_on_hup_between_two_jobs(site, tmp_path):
+    script = tmp_path / "handler.py"
+    script.write_text(HANDLER % 1)
+    pool = pools.Pool(site, "--exec", "/usr/bin/python3 %s" % script, "--exec-name", "versions", "--workers", "2")
+    pool.submit("one", b"x")
+    assert pool.result("one")["result"] == {"version": 1}
+    script.write_text(HANDLER % 2)
+    os.kill(pool.worker.pid, signal.SIGHUP)
+    for n in range(40):
+        pool.submit("job-%d" % n, b"x")
+    got = [pool.result("job-%d" % n) for n in range(40)]
+    assert all(r["attempts"] == 1 and r["status"] == "succeeded" for r in got)
+    assert got[-1]["result"] == {"version": 2} and pool.metric("smelt_worker_generation") == 2
+
+
+def test_hup_reaches_the_pool_through_serve(site, models):
+    serve = site.serve("--models", str(models), "--workers", "1", "--log-level", "info")
+    os.kill(serve.pid, signal.SIGHUP)
+    smelt.wait_until(lambda: "event=models_unchanged" in serve.log(), what="a look at the models")
+    assert smelt.http("GET", serve.gateway_url + "/readyz")[0] == 200
