@@ -55,7 +55,7 @@ UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
 # ThreadSanitizer starts a thread of its own and takes the signals of crashes: no run-time for processes that
 # must have no thread, live in a sandbox and are seen to crash. These are tested with V=asan.
 ifeq ($(V),tsan)
-UNIT := $(filter-out %/test_crew %/test_poller %/test_engine,$(UNIT))
+UNIT := $(filter-out %/test_crew %/test_generations %/test_poller %/test_engine,$(UNIT))
 endif
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 

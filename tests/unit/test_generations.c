@@ -1,0 +1,284 @@
+// The crew over time: generations of models, more and fewer children.
+#include "crew_bench.h"
+
+// --- generations ---
+
+static char package[64]; // a folder
+
+static void put_content(const char *content)
+{
+    char path[100], final[100];
+    snprintf(path, sizeof path, "%s/new", package);
+    snprintf(final, sizeof final, "%s/content", package);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(content, file);
+    fclose(file);
+    ck_assert_int_eq(rename(path, final), 0);
+}
+
+static const char *open_package_crew(const char *content, int children)
+{
+    static char model[80];
+    snprintf(package, sizeof package, "/tmp/smelt-crew-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(package));
+    put_content(content);
+    snprintf(model, sizeof model, "file:%s", package);
+    open_crew(model, children, 20000);
+    ck_assert(b.ready);
+    return model;
+}
+
+static void close_package_crew(void)
+{
+    char path[100];
+    close_crew();
+    snprintf(path, sizeof path, "%s/content", package);
+    unlink(path);
+    rmdir(package);
+}
+
+// Bounded by the test's own limit.
+static void run_until_refused(uint64_t times)
+{
+    while (crew_counts(b.crew).refused != times)
+        run_ms(5);
+}
+
+static void run_until_generation(uint32_t number)
+{
+    while (crew_counts(b.crew).generation != number)
+        run_ms(5);
+}
+
+static void ask(int task, const char *expected)
+{
+    hand(task, "sha");
+    run_for(1);
+    ck_assert_str_eq(b.text[task], expected);
+}
+
+START_TEST(a_changed_package_brings_a_new_generation_between_two_jobs)
+{
+    open_package_crew("v1", 2);
+    ask(0, "{\"sha\":\"v1\"}");
+    hand(1, "slow 1500");
+    hand(2, "ok"); // to the idle child
+    run_for(1);
+    put_content("v2"); // noticed by itself
+    run_until_generation(2);
+    ck_assert_int_eq(b.answers, 2); // the slow one is still computed, by the old child
+    ask(3, "{\"sha\":\"v2\"}");     // and the other child has changed already
+    run_for(1);
+    ck_assert_str_eq(b.text[1], "{\"said\":\"slow 1500\"}");
+    ck_assert_str_eq(b.sha[1], "v1"); // its result names the model that answered
+    for (int i = 4; i < 8; i++)
+        ask(i, "{\"sha\":\"v2\"}");
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    ck_assert_str_eq(crew_model(b.crew, 0)->sha256, "v2");
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(what_waits_behind_a_job_goes_to_the_new_generation)
+{
+    open_package_crew("v1", 1);
+    hand(0, "slow 1500");
+    hand(1, "sha");
+    put_content("v2");
+    run_until_generation(2);
+    ck_assert_str_eq(b.text[1], "returned");
+    ck_assert_uint_eq(crew_room(b.crew), 0); // until the job is done
+    b.wanted = b.answers + b.deaths + b.returns + 1;
+    ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_str_eq(b.text[0], "{\"said\":\"slow 1500\"}");
+    ask(1, "{\"sha\":\"v2\"}");
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(a_bad_package_leaves_the_old_one_serving_and_says_why)
+{
+    static const char *const bad[] = {"", "proof-crash"}, *const why[] = {"no content",
+                                                                          "signal 11"};
+    open_package_crew("v1", 2);
+    for (uint64_t i = 0; i < 2; i++) {
+        AUTO_BUF struct buf status = {0};
+        put_content(bad[i]);
+        run_until_refused(i + 1);
+        ask((int)i, "{\"sha\":\"v1\"}");
+        crew_status(b.crew, &status);
+        ck_assert_msg(strstr(status.data, why[i]) != NULL, "%s", status.data);
+        ck_assert_ptr_nonnull(strstr(status.data, "generation 1"));
+    }
+    put_content("v2"); // and a good one mends it
+    run_until_generation(4);
+    ask(3, "{\"sha\":\"v2\"}");
+    AUTO_BUF struct buf status = {0};
+    crew_status(b.crew, &status);
+    ck_assert_ptr_null(strstr(status.data, "refused"));
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(the_generation_before_comes_back_without_loading)
+{
+    open_package_crew("v1", 2);
+    pid_t first = zygote_of(getpid());
+    put_content("v2");
+    run_until_generation(2);
+    ask(0, "{\"sha\":\"v2\"}");
+    put_content("v1");
+    run_until_generation(1);
+    ck_assert_int_eq(zygote_of(getpid()), first);
+    for (int i = 0; i < 4; i++)
+        ask(i, "{\"sha\":\"v1\"}");
+    put_content("v2"); // and forth
+    run_until_generation(2);
+    ask(0, "{\"sha\":\"v2\"}");
+    put_content("v2"); // the same again is no change
+    crew_reload(b.crew);
+    run_ms(800);
+    ck_assert_uint_eq(crew_counts(b.crew).generation, 2);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(many_changes_under_load_lose_no_job)
+{
+    open_package_crew("v0", 3);
+    int next = 0;
+    int descriptors = 0;
+    for (int round = 1; round <= 18; round++) {
+        char content[20];
+        if (round == 8) { // one serves, one is kept
+            run_ms(1500);
+            descriptors = open_descriptors();
+        }
+        snprintf(content, sizeof content, "v%d", round % 5);
+        put_content(content);
+        crew_reload(b.crew);
+        for (int i = 0; i < 20; i++) {
+            int before = b.answers + b.returns;
+            while (crew_room(b.crew) > 0)
+                hand(next++ % 60, "slow 3");
+            run_ms(5);
+            ck_assert_int_ge(b.answers + b.returns, before);
+        }
+    }
+    b.wanted = next;
+    if (b.answers + b.returns < next)
+        ck_assert_int_eq(loop_run(b.loop, NULL), OK);
+    ck_assert_int_eq(b.answers + b.returns, next);
+    run_ms(1500);
+    ck_assert_int_eq(open_descriptors(), descriptors);
+    ck_assert_int_eq(b.deaths, 0);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    ck_assert_uint_eq(crew_counts(b.crew).refused, 0);
+    ck_assert_uint_gt(crew_counts(b.crew).generation, 2);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(a_zygote_killed_while_it_is_coming_changes_nothing)
+{
+    open_package_crew("v1", 1);
+    put_content("slow-load");
+    crew_reload(b.crew);
+    pid_t first = zygote_of(getpid()), coming = 0;
+    while ((coming = last_child_of(getpid())) == first)
+        run_ms(5);
+    kill(coming, SIGKILL);
+    run_until_refused(1);
+    ask(0, "{\"sha\":\"v1\"}");
+    close_package_crew();
+}
+END_TEST
+
+// --- more and fewer children ---
+
+static void open_elastic(int min, int max, int idle_ms, uint64_t memory_bytes)
+{
+    b.elastic = (struct crew_config){
+        .children = max, .children_min = min, .idle_ms = idle_ms, .memory_bytes = memory_bytes};
+    open_crew("fake", max, 20000);
+    ck_assert(b.ready);
+}
+
+START_TEST(the_crew_grows_with_its_jobs_and_shrinks_when_idle)
+{
+    open_elastic(1, 4, 300, 0);
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 1);
+    ck_assert_uint_eq(crew_room(b.crew), 8);
+    for (int i = 0; i < 3; i++)
+        hand(i, "slow 400"); // each to a child of its own
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 3);
+    run_for(3);
+    ck_assert_int_lt(b.ended_us[2] - b.ended_us[0], 390000); // they did not wait for each other
+    for (int i = 0; i < 6; i++) { // one after the other: one child has it all
+        hand(i, "pid");
+        run_for(1);
+        ck_assert_str_eq(b.text[i], b.text[0]);
+    }
+    while (crew_counts(b.crew).wanted > 1) // bounded by the test's own limit
+        run_ms(20);
+    ck_assert_int_eq(crew_counts(b.crew).up, 1);
+    hand(7, "pid");
+    run_for(1);
+    ck_assert_str_eq(b.text[7], b.text[0]);
+    hand(8, "slow 50"); // and again
+    hand(9, "slow 50");
+    run_for(2);
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 2);
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_crew();
+}
+END_TEST
+
+START_TEST(memory_limits_the_number_of_children)
+{
+    open_elastic(4, 8, 1000, 1 << 20); // not even one, but one there must be
+    ck_assert_int_eq(crew_counts(b.crew).limit, 1);
+    ck_assert_int_eq(crew_counts(b.crew).wanted, 1);
+    ck_assert_uint_eq(crew_room(b.crew), 2);
+    hand(0, "ok");
+    run_for(1);
+    close_crew();
+    open_elastic(1, 8, 1000, UINT64_C(1) << 40);
+    ck_assert_int_eq(crew_counts(b.crew).limit, 8);
+    close_crew();
+}
+END_TEST
+
+START_TEST(a_child_that_dies_above_the_least_comes_back_while_there_is_work)
+{
+    open_elastic(1, 2, 60000, 0);
+    hand(0, "slow 100");
+    hand(1, "crash");
+    run_for(2);
+    ck_assert_str_eq(b.text[1], "death");
+    hand(2, "slow 50");
+    hand(3, "slow 50");
+    run_for(2);
+    ck_assert_int_eq(crew_counts(b.crew).up, 2);
+    close_crew();
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (is_zygote(argc, argv))
+        return be_zygote(argc, argv);
+    const TTest *const tests[] = {a_changed_package_brings_a_new_generation_between_two_jobs,
+                                  what_waits_behind_a_job_goes_to_the_new_generation,
+                                  a_bad_package_leaves_the_old_one_serving_and_says_why,
+                                  the_generation_before_comes_back_without_loading,
+                                  many_changes_under_load_lose_no_job,
+                                  a_zygote_killed_while_it_is_coming_changes_nothing,
+                                  the_crew_grows_with_its_jobs_and_shrinks_when_idle,
+                                  memory_limits_the_number_of_children,
+                                  a_child_that_dies_above_the_least_comes_back_while_there_is_work};
+    return suite_run("generations", tests, sizeof tests / sizeof tests[0]);
+}
