@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,6 +68,10 @@ static enum err start(struct proof *p, const struct sandbox *sandbox, struct err
     pid_t self = getpid();
     p->pid = fork();
     if (p->pid == 0) {
+        // it must not outlive a zygote that is killed now
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != self)
+            _exit(1);
+        close(p->socket_fd);
         char go; // once it is locked up, nobody may look at its memory any more: see below
         if (read(theirs, &go, 1) != 1)
             _exit(1);
