@@ -404,10 +404,12 @@ static void set_method(struct http_call *call, const struct http_call_spec *spec
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, spec->method);
 }
 
-static bool is_loopback(const char *host)
+// This host, and those that only it can reach (metadata, container agents): no proxy helps there.
+static bool is_near(const char *host)
 {
     return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-           strcmp(host, "::1") == 0;
+           strcmp(host, "::1") == 0 || strncmp(host, "169.254.", 8) == 0 ||
+           strncmp(host, "fd00:ec2::", 10) == 0;
 }
 
 static void set_common(struct http_call *call, const struct http_call_spec *spec)
@@ -442,7 +444,7 @@ static enum err call_prepare(struct http_call *call, const struct http_call_spec
     TRY(url_parse(spec->url, &url, &call->failure));
     snprintf(call->place, sizeof call->place, "%s:%d", url.host, url.port);
     curl_easy_setopt(call->easy, CURLOPT_URL, spec->url);
-    if (is_loopback(url.host))
+    if (is_near(url.host))
         curl_easy_setopt(call->easy, CURLOPT_PROXY, "");
     set_common(call, spec);
     set_method(call, spec);

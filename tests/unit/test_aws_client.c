@@ -1,5 +1,6 @@
 // The SQS and S3 clients against a scripted service in the same loop, which checks their
 // signatures.
+#include "aws/keys_internal.h"
 #include "aws/s3_client.h"
 #include "aws/sigv4.h"
 #include "aws/sqs_client.h"
@@ -577,6 +578,56 @@ START_TEST(endpoint_and_region)
 }
 END_TEST
 
+START_TEST(keys_that_expired_are_fetched_and_the_call_is_signed_again)
+{
+    struct outcome o = {0};
+    struct keys *keys;
+    char text[100];
+    setup("sqs", "");
+    snprintf(text, sizeof text, "%s/keys", endpoint);
+    setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", text, 1);
+    setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", 1);
+    setenv("AWS_CONFIG_FILE", "/dev/null", 1);
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    const struct keys_config keys_config = {.loop = loop, .http = http};
+    ck_assert_int_eq(keys_open(&keys_config, &keys, NULL), OK);
+    aws_client_free(client);
+    const struct aws_client_config config = {.loop = loop,
+                                             .http = http,
+                                             .service = service,
+                                             .endpoint = endpoint,
+                                             .region = "eu-central-1",
+                                             .keys = keys};
+    ck_assert_int_eq(aws_client_new(&config, &client, NULL), OK);
+    will_reply(200, "{\"AccessKeyId\":\"OLD\",\"SecretAccessKey\":\"old\"}");
+    will_reply(200, "{\"QueueUrl\":\"u\"}");
+    sqs_get_queue_url(client, "q", got_url, &o);
+    run_until(1);
+    ck_assert_int_eq(o.err, OK);
+    ck_assert(sent("Credential=OLD/"));
+    ck_assert_int_eq(last_verdict, SIGV4_UNKNOWN_KEY);
+    keys->fetched_ms -= 6000; // keys newer than 5 s are not what expired
+    will_reply(403, "{\"__type\":\"ExpiredTokenException\",\"message\":\"old\"}");
+    will_reply(200, "{\"AccessKeyId\":\"AKID\",\"SecretAccessKey\":\"secret\"}");
+    will_reply(200, "{\"QueueUrl\":\"u\"}");
+    sqs_get_queue_url(client, "q", got_url, &o);
+    run_until(1);
+    ck_assert_int_eq(o.err, OK);
+    ck_assert_int_eq(requests, 5);
+    ck_assert_int_eq(last_verdict, SIGV4_OK);
+    will_reply(403, "{\"__type\":\"ExpiredTokenException\",\"message\":\"old\"}");
+    sqs_get_queue_url(client, "q", got_url, &o); // new ones that are refused: that is the answer
+    run_until(1);
+    ck_assert_int_eq(o.err, ERR_DENIED);
+    ck_assert_int_eq(requests, 6);
+    aws_client_free(client);
+    client = NULL;
+    keys_close(keys);
+    teardown();
+}
+END_TEST
+
 START_TEST(a_bucket_in_another_region)
 {
     struct outcome o = {0};
@@ -616,7 +667,8 @@ START_TEST(a_bucket_in_another_region)
 }
 END_TEST
 
-SUITE_MAIN("aws_client", a_bucket_in_another_region, sqs_calls_and_answers, sqs_batches,
-           errors_are_understood, passing_trouble_is_tried_again,
+SUITE_MAIN("aws_client", a_bucket_in_another_region,
+           keys_that_expired_are_fetched_and_the_call_is_signed_again, sqs_calls_and_answers,
+           sqs_batches, errors_are_understood, passing_trouble_is_tried_again,
            clock_is_corrected_from_the_service, calls_are_cancelled_and_end_with_the_client,
            s3_calls_and_answers, endpoint_and_region)
