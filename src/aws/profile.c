@@ -64,6 +64,24 @@ static enum err open_file(struct profile *p, int file, const char *variable, con
     return search_file(p, file, &all, error);
 }
 
+// Both files have been read to their ends: nothing can fail now.
+static struct search search_both(const struct profile *p, const char *section, const char *parent,
+                                 const char *name)
+{
+    for (int file = 0; file < 2; file++) {
+        struct search s = {.section = section, .parent = parent, .name = name};
+        if (search_file(p, file, &s, NULL) == OK && s.there && (name == NULL || s.found.len > 0))
+            return s;
+    }
+    return (struct search){0};
+}
+
+// Is there a [section] in one of the files? section: a profile's name.
+static bool profile_has(const struct profile *p, const char *section)
+{
+    return search_both(p, section, NULL, NULL).there;
+}
+
 enum err profile_open(struct profile *p, struct error *error)
 {
     *p = (struct profile){.name = environment_value("AWS_PROFILE")};
@@ -92,23 +110,6 @@ void profile_release(struct profile *p)
 }
 
 // --- asking ---
-
-// Both files were read to their ends when they were opened: nothing can fail now.
-static struct search search_both(const struct profile *p, const char *section, const char *parent,
-                                 const char *name)
-{
-    for (int file = 0; file < 2; file++) {
-        struct search s = {.section = section, .parent = parent, .name = name};
-        if (search_file(p, file, &s, NULL) == OK && s.there && (name == NULL || s.found.len > 0))
-            return s;
-    }
-    return (struct search){0};
-}
-
-bool profile_has(const struct profile *p, const char *section)
-{
-    return search_both(p, section, NULL, NULL).there;
-}
 
 const char *profile_value_below(struct profile *p, const char *section, const char *parent,
                                 const char *name)

@@ -19,8 +19,6 @@ enum err profile_open(struct profile *p, struct error *error) MUST_CHECK;
 void profile_release(struct profile *p); // secrets are wiped; zeroed is fine
 #define AUTO_PROFILE __attribute__((cleanup(profile_release)))
 
-// Is there a [section] in one of the files? section: a profile's name.
-bool profile_has(const struct profile *p, const char *section);
 // The value in [section], of the credentials file before the config file's; NULL: none, or empty.
 // In the arena.
 const char *profile_value(struct profile *p, const char *section, const char *name);

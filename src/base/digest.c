@@ -1,6 +1,7 @@
 #include "base/digest.h"
 
 #include "base/check.h"
+#include "base/text.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -154,24 +155,13 @@ void hex_encode(const void *data, size_t len, char *out)
     out[2 * len] = '\0';
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool hex_decode(struct span text, void *out, size_t out_len)
 {
     uint8_t *p = out;
     if (text.len != 2 * out_len)
         return false;
     for (size_t i = 0; i < out_len; i++) {
-        int high = hex_value(text.data[2 * i]), low = hex_value(text.data[2 * i + 1]);
+        int high = hex_digit(text.data[2 * i]), low = hex_digit(text.data[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         p[i] = (uint8_t)(high << 4 | low);

@@ -18,11 +18,6 @@ void log_init(const char *role, enum log_level level)
     current_level = level;
 }
 
-enum log_level log_level_get(void)
-{
-    return current_level;
-}
-
 int log_level_parse(const char *name)
 {
     for (int i = 0; i < 4; i++)

@@ -11,7 +11,6 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 // The role's name stands in each line ("role=sqs"). level: lines below are dropped.
 void log_init(const char *role, enum log_level level);
-enum log_level log_level_get(void);
 // Accepts "debug", "info", "warn", "error". Returns -1 on anything else.
 int log_level_parse(const char *name);
 

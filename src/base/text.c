@@ -100,7 +100,7 @@ void url_encode(struct span s, bool keep_slash, struct buf *out)
     }
 }
 
-static int hex_digit(char c)
+int hex_digit(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10

@@ -9,6 +9,9 @@ size_t utf8_length(struct span s); // characters of valid UTF-8
 // SQS and XML 1.0: #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF, well-formed.
 bool utf8_xml_valid(struct span s);
 
+// The value of a hexadecimal digit of either case; -1 if c is none.
+int hex_digit(char c);
+
 // Percent-encodes all but A-Z a-z 0-9 - _ . ~ (RFC 3986 unreserved; AWS's UriEncode).
 // keep_slash leaves '/' as it is.
 void url_encode(struct span s, bool keep_slash, struct buf *out);

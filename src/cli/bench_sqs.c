@@ -106,7 +106,7 @@ enum err bench_sqs_start(struct bench_sqs *b, struct error *error)
     return OK;
 }
 
-enum err bench_sqs_call(struct bench_sqs *b, const char *action, const char *json,
+static enum err bench_sqs_call(struct bench_sqs *b, const char *action, const char *json,
                         struct error *error)
 {
     AUTO_BUF struct buf request = {0};

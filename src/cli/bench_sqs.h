@@ -25,8 +25,6 @@ enum err bench_sqs_start(struct bench_sqs *b, struct error *error) MUST_CHECK;
 void bench_sqs_pin_server(
     const struct bench_sqs *b); // what we start now runs where the server does
 void bench_sqs_pin_load(const struct bench_sqs *b);
-enum err bench_sqs_call(struct bench_sqs *b, const char *action, const char *json,
-                        struct error *error) MUST_CHECK;
 enum err bench_sqs_queue(struct bench_sqs *b, const char *name, bool fifo,
                          struct error *error) MUST_CHECK;
 enum err bench_sqs_drop(struct bench_sqs *b, const char *name, struct error *error) MUST_CHECK;

@@ -17,9 +17,6 @@ void check_damage(struct check *c, const char *part, const char *file, int64_t a
 // A line of the report for people; nothing with --json or --dump.
 void check_say(const struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void check_json(const struct check *c, json_t *line); // takes line; nothing without --json
-// Waits for nobody: holds DIR/lock while a part is looked at. ERR_BUSY: a server owns it;
-// ERR_NOT_FOUND: there is no such folder. *fd: -1 if it has never been locked.
-enum err check_lock(const char *dir, int *fd, struct error *error) MUST_CHECK;
 
 // The parts. An error is one that kept from looking.
 enum err check_queues(struct check *c, const char *dir, struct error *error) MUST_CHECK;

@@ -18,7 +18,9 @@ static const struct option table[] = {
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3; a smelt here; Amazon's)"},
     {"queue", "NAME,…", JOB_QUEUE, "jobs queues, by name or URL; their dead-letter queues are found"},
     {"bucket", "NAME", JOB_BUCKET, "where pictures and results are"},
-    {"settle", "S", NULL, "when a job has no home: how long until the second look (default: 25; 60 where messages cannot be peeked at)"},
+    {"settle", "S", NULL,
+     "when a job has no home: how long until the second look (default: 25; 60 where messages cannot\n"
+     "be peeked at)"},
     {0},
 };
 // clang-format on

@@ -73,7 +73,9 @@ void check_damage(struct check *c, const char *part, const char *file, int64_t a
 
 // --- whose it is ---
 
-enum err check_lock(const char *dir, int *fd, struct error *error)
+// Waits for nobody: holds DIR/lock while a part is looked at. ERR_BUSY: a server owns it;
+// ERR_NOT_FOUND: there is no such folder. *fd: -1 if it has never been locked.
+static enum err check_lock(const char *dir, int *fd, struct error *error)
 {
     char path[PATH_MAX], pid[16] = "";
     struct stat st;

@@ -13,7 +13,6 @@
 #include "engine/package.h"
 #include "engine/package_default.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -349,22 +348,8 @@ static int serve_with_options(struct serve *serve)
 {
     AUTO_FD int lock_fd = -1;
     struct error error;
-    int level = log_level_parse(options_get(&serve->options, "log-level"));
-    if (level < 0) {
-        fprintf(stderr, "smelt: --log-level must be debug, info, warn or error\n");
+    if (!options_start_role(&serve->options, "serve", &serve->ready_fd, &serve->lifeline_fd))
         return 2;
-    }
-    log_init("serve", (enum log_level)level);
-    long ready_fd = -1, lifeline_fd = -1;
-    if ((options_given(&serve->options, "ready-fd") &&
-         !options_int(&serve->options, "ready-fd", 3, 1023, &ready_fd)) ||
-        (options_given(&serve->options, "lifeline-fd") &&
-         !options_int(&serve->options, "lifeline-fd", 3, 1023, &lifeline_fd)))
-        return 2;
-    serve->ready_fd = (int)ready_fd;
-    serve->lifeline_fd = (int)lifeline_fd;
-    if (ready_fd >= 0)
-        fcntl(serve->ready_fd, F_SETFD, FD_CLOEXEC); // the roles have their own
     enum err err = prepare(serve, &lock_fd, &error);
     if (err == OK)
         err = run(serve, &error);
@@ -382,12 +367,6 @@ int serve_main(int argc, char **argv)
                              "Starts the queue, the object store, the workers and the page on this "
                              "machine. Everything is\nkept in one directory.",
                              argc, argv);
-    if (code < 0 && serve.options.argument_count > 0) {
-        fprintf(stderr,
-                "smelt: serve takes no argument '%s'; `smelt serve --help` shows the options\n",
-                serve.options.arguments[0]);
-        code = 2;
-    }
     if (code < 0)
         code = serve_with_options(&serve);
     options_release(&serve.options);

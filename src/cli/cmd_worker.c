@@ -13,7 +13,6 @@
 #include "job/job.h"
 #include "worker/zygote.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,30 +49,9 @@ static const struct option worker_options[] = {
     {"visibility", "S", "60", "lease of a message; extended at a third of it"},
     {"job-timeout", "S", "30", "a picture that computes longer ends its process"},
     {"worker-listen", "ADDR:PORT", NULL, "/livez, /readyz, /metrics"},
-    {"log-level", "LEVEL", "info", "debug, info, warn or error"},
-    {"ready-fd", "FD", NULL, NULL},
-    {"lifeline-fd", "FD", NULL, NULL},
+    OPTIONS_OF_A_ROLE,
     {0},
 };
-
-// An option that may be missing: fallback then.
-static bool optional_int(const struct options *o, const char *name, long min, long max,
-                         long fallback, long *out)
-{
-    *out = fallback;
-    return options_get(o, name) == NULL || options_int(o, name, min, max, out);
-}
-
-static bool start_log(const struct options *o, const char *role)
-{
-    int level = log_level_parse(options_get(o, "log-level"));
-    if (level < 0) {
-        fprintf(stderr, "smelt: --log-level must be debug, info, warn or error\n");
-        return false;
-    }
-    log_init(role, (enum log_level)level);
-    return true;
-}
 
 // "4" or "1:12", "1:" up to the default.
 static bool parse_workers(const char *text, int usable, int *min, int *max)
@@ -155,22 +133,19 @@ static bool find_handler(const struct options *o, struct arena *arena, const cha
 
 static int run_worker(const struct options *o)
 {
-    long idle_s, receives, visibility_s, timeout_s, ready_fd, lifeline_fd;
-    int min, max;
+    long idle_s, receives, visibility_s, timeout_s;
+    int min, max, ready_fd, lifeline_fd;
     enum worker_ec2 ec2;
     AUTO_ARENA struct arena arena = {0};
     const char *model;
-    if (!start_log(o, "worker") || !find_handler(o, &arena, &model) ||
+    if (!options_start_role(o, "worker", &ready_fd, &lifeline_fd) ||
+        !find_handler(o, &arena, &model) ||
         !parse_workers(options_get(o, "workers"), process_cpu_count(), &min, &max) ||
         !options_int(o, "idle", 1, 86400, &idle_s) || !parse_ec2(options_get(o, "ec2"), &ec2) ||
         !options_int(o, "max-receive-count", 1, 1000, &receives) ||
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
-        !options_int(o, "job-timeout", 1, 3600, &timeout_s) ||
-        !optional_int(o, "ready-fd", 3, 1023, -1, &ready_fd) ||
-        !optional_int(o, "lifeline-fd", 3, 1023, -1, &lifeline_fd))
+        !options_int(o, "job-timeout", 1, 3600, &timeout_s))
         return 2;
-    if (ready_fd >= 0) // the zygote has no business with it
-        fcntl((int)ready_fd, F_SETFD, FD_CLOEXEC);
     AUTO_BUF struct buf models = {0}, credentials = {0};
     find_models(o, &models);
     if (options_get(o, "data") != NULL)
@@ -201,8 +176,8 @@ static int run_worker(const struct options *o)
                                          .visibility_s = (int)visibility_s,
                                          .job_timeout_s = (int)timeout_s,
                                          .listen = options_get(o, "worker-listen"),
-                                         .ready_fd = (int)ready_fd,
-                                         .lifeline_fd = (int)lifeline_fd};
+                                         .ready_fd = ready_fd,
+                                         .lifeline_fd = lifeline_fd};
     return worker_run(&config);
 }
 
@@ -240,7 +215,7 @@ int zygote_main(int argc, char **argv)
     if (code >= 0)
         return code;
     if (options_get(&options, "model") == NULL || options_get(&options, "models") == NULL ||
-        !start_log(&options, "zygote") || !options_int(&options, "fd", 3, 1023, &fd)) {
+        !options_start_log(&options, "zygote") || !options_int(&options, "fd", 3, 1023, &fd)) {
         fprintf(stderr, "smelt: `smelt worker` starts this process, nobody else\n");
         return 2;
     }

@@ -15,10 +15,9 @@ struct model_import {
     const char *file;   // .h5 or .keras
     const char *folder; // of the package
     const char *labels; // NULL: imagenet_class_index.json beside the file, if there
-    const char *resize; // one of model_resizes
+    const char *resize; // "keras", "stretch", "center_crop" or "letterbox"
     bool replace;       // a package that is in folder already
 };
-extern const char *const model_resizes[]; // ends with NULL
 
 // Imports and says so on standard output; complaints about the file go to standard error.
 // ERR_ARGUMENT: folder's or resize's name. Leaves nothing behind on failure.

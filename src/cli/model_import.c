@@ -27,7 +27,7 @@ enum {
     READ_BYTES = 256 << 20, // memory, beyond three times the file's size
 };
 
-const char *const model_resizes[] = {"keras", "stretch", "center_crop", "letterbox", NULL};
+static const char *const resizes[] = {"keras", "stretch", "center_crop", "letterbox", NULL};
 
 // ---- reading the file, in a process of its own ------------------------------------------------
 
@@ -189,8 +189,8 @@ enum err model_import_run(const struct model_import *m, struct error *error)
     struct package_draft draft;
     AUTO_BUF struct buf model = {0};
     bool known = false;
-    for (size_t i = 0; model_resizes[i] != NULL; i++)
-        known = known || strcmp(m->resize, model_resizes[i]) == 0;
+    for (size_t i = 0; resizes[i] != NULL; i++)
+        known = known || strcmp(m->resize, resizes[i]) == 0;
     if (!known)
         return fail(error, ERR_ARGUMENT, 0,
                     "--resize must be keras, stretch, center_crop or letterbox, not '%s'",

@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,7 +250,7 @@ static bool descriptor(const struct options *o, const char *name, int *out)
     return true;
 }
 
-bool options_start_role(const struct options *o, const char *role, int *ready_fd, int *lifeline_fd)
+bool options_start_log(const struct options *o, const char *role)
 {
     int level = log_level_parse(options_get(o, "log-level"));
     if (o->argument_count > 0) {
@@ -262,8 +263,16 @@ bool options_start_role(const struct options *o, const char *role, int *ready_fd
                 options_get(o, "log-level"));
         return false;
     }
-    if (!descriptor(o, "ready-fd", ready_fd) || !descriptor(o, "lifeline-fd", lifeline_fd))
-        return false;
     log_init(role, (enum log_level)level);
+    return true;
+}
+
+bool options_start_role(const struct options *o, const char *role, int *ready_fd, int *lifeline_fd)
+{
+    if (!descriptor(o, "ready-fd", ready_fd) || !descriptor(o, "lifeline-fd", lifeline_fd) ||
+        !options_start_log(o, role))
+        return false;
+    if (*ready_fd >= 0)
+        fcntl(*ready_fd, F_SETFD, FD_CLOEXEC);
     return true;
 }

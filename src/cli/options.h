@@ -42,6 +42,9 @@ bool options_int(const struct options *o, const char *name, long min, long max, 
 #define OPTIONS_OF_A_ROLE                                                                          \
     {"log-level", "LEVEL", "info", "debug, info, warn or error"}, {"ready-fd", "FD", NULL, NULL},  \
         {"lifeline-fd", "FD", NULL, NULL}
-// Starts the log in the role's name and reads the two descriptors (-1: not given). False: a usage
-// error, which was said; so is an argument that is no option.
+// Starts the log in the role's name, at --log-level. False: a usage error, which was said; so is an
+// argument that is no option.
+bool options_start_log(const struct options *o, const char *role);
+// The same, and reads the two descriptors (-1: not given). ready_fd is closed in programs that the role
+// starts.
 bool options_start_role(const struct options *o, const char *role, int *ready_fd, int *lifeline_fd);

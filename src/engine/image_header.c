@@ -11,7 +11,8 @@ static bool has_at(struct span s, size_t at, const char *magic, size_t len)
 }
 #define HAS_AT(s, at, literal) has_at((s), (at), (literal), sizeof(literal) - 1)
 
-enum image_format image_header_format(struct span bytes)
+// By the first bytes alone.
+static enum image_format image_header_format(struct span bytes)
 {
     if (HAS_AT(bytes, 0, "\xff\xd8\xff"))
         return IMAGE_JPEG;
@@ -72,7 +73,8 @@ static const char *name_of_text(struct span s)
     return "text";
 }
 
-const char *image_header_stranger(struct span s)
+// "a GIF", "a PDF", "a web page (HTML)", … or "not a picture" for bytes that are not ours.
+static const char *image_header_stranger(struct span s)
 {
     static const struct {
         const char *magic;

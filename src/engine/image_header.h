@@ -4,12 +4,7 @@
 
 #include "engine/image.h"
 
-// By the first bytes alone.
-enum image_format image_header_format(struct span bytes);
 const char *image_format_name(enum image_format format); // "JPEG", "PNG", "WebP", "picture"
-
-// "a GIF", "a PDF", "a web page (HTML)", … or "not a picture" for bytes that are not ours.
-const char *image_header_stranger(struct span bytes);
 
 // Orientation 1..8 from a TIFF structure as EXIF has it (with or without "Exif\0\0" before it);
 // 1 when there is none or it makes no sense.

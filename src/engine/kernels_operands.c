@@ -122,7 +122,7 @@ enum err operand_weight(struct lowering *l, const void *data, const dnnl_memory_
     return OK;
 }
 
-enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
+static enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
               const struct operand *operands, int count, struct error *error)
 {
     struct program *p = l->program;

@@ -246,7 +246,8 @@ enum err lower_gemm(struct lowering *l, const struct node *n, struct error *erro
     return md_plain(y, &l->layouts[n->outputs[0]].md, error);
 }
 
-enum err view_as(struct lowering *l, struct operand *x, int v, struct error *error)
+// Value v is x seen in v's own shape. A blocked layout may pass as it is; else row-major does.
+static enum err view_as(struct lowering *l, struct operand *x, int v, struct error *error)
 {
     const struct engine_shape *s = &l->graph->values[v].t.shape;
     dnnl_dims_t dims = {1};

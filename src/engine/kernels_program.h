@@ -144,10 +144,8 @@ void value_is(struct lowering *l, int v, const struct operand *x, const dnnl_mem
 bool may_overwrite(const struct lowering *l, const struct operand *x);
 // The step that is made next uses the buffer there.
 void buffer_used(struct lowering *l, const struct place *place);
-// Emits a step from a descriptor of an operation; takes over pd. Adds the scratchpad.
-enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
-              const struct operand *operands, int count, struct error *error);
-// The same if `so_far` is OK; else only pd is destroyed and `so_far` returned.
+// Emits a step from a descriptor of an operation if `so_far` is OK; else `so_far` is returned. Takes over
+// pd. Adds the scratchpad.
 enum err emit_if(enum err so_far, struct lowering *l, const struct node *n,
                  dnnl_primitive_desc_t pd, const struct operand *operands, int count,
                  struct error *error);
@@ -165,8 +163,6 @@ enum err emit_single(struct lowering *l, const struct node *n, dnnl_primitive_de
 // The same from a descriptor of n's operation.
 enum err emit_simple(struct lowering *l, const struct node *n, const_dnnl_op_desc_t desc,
                      const struct operand *src, bool in_place, struct error *error);
-// Value v is x seen in v's own shape. A blocked layout may pass as it is; else row-major does.
-enum err view_as(struct lowering *l, struct operand *x, int v, struct error *error);
 // x's layout seen with leading axes of 1 up to `rank`.
 enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, struct error *error);
 enum err md_any(const struct engine_shape *s, dnnl_memory_desc_t *out, struct error *error);

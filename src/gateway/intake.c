@@ -47,7 +47,8 @@ bool intake_wait(struct http_request *r, int *wait_s)
     return true;
 }
 
-bool intake_expires(struct http_request *r, int *expires_s)
+// expires=S of the query; 0: not given. False: the request was answered with an error.
+static bool intake_expires(struct http_request *r, int *expires_s)
 {
     struct span text;
     uint64_t value = 0;

@@ -8,7 +8,5 @@
 bool intake_read(struct visit *v);
 // May a body of this Content-Type be sent at all? (Empty: yes.)
 bool intake_takes(struct span content_type);
-// expires=S of the query; 0: not given. False: the request was answered with an error.
-bool intake_expires(struct http_request *r, int *expires_s);
 // wait=S of the query. False: the request was answered with an error.
 bool intake_wait(struct http_request *r, int *wait_s);

@@ -63,8 +63,8 @@ struct job_dead_letter {
 
 // The result object results/ID.json and the reply message have this one form:
 // {"id","status","trace_id","model","model_sha256","precision","preprocessing",
-//  "result":{…}|"error":{"code","message"},"dead_letter":{"queue","message_id","sent_at"},"timing_ms":{…},"input":{"bucket","key"},"attempts":N,
-//  "submitted_at","finished_at"}
+//  "result":{…}|"error":{"code","message"},"dead_letter":{"queue","message_id","sent_at"},
+//  "timing_ms":{…},"input":{"bucket","key"},"attempts":N,"submitted_at","finished_at"}
 struct job_result {
     const char *id;
     enum job_status status;

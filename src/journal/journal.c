@@ -79,7 +79,7 @@ void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, 
     manifest_release(&m);
 }
 
-void journal_dead(struct journal *j, const struct error *error)
+static void journal_dead(struct journal *j, const struct error *error)
 {
     if (j->failed)
         return;

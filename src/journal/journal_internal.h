@@ -107,7 +107,6 @@ struct journal {
 // --- journal.c ---
 uint16_t journal_slot_add(struct journal *j, uint32_t id, int fd);
 void journal_order_rebuild(struct journal *j);
-void journal_dead(struct journal *j, const struct error *error);
 void journal_path(const struct journal *j, uint32_t id, char out[PATH_MAX]);
 void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, uint64_t generation,
                       struct buf *out);

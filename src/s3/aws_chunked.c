@@ -1,5 +1,7 @@
 #include "s3/aws_chunked.h"
 
+#include "base/text.h"
+
 #include <string.h>
 
 #define CHUNK_BYTES_MAX ((uint64_t)1 << 40) // so that no sum overflows; the body has its own limit
@@ -83,15 +85,6 @@ static enum err signature_read(struct span text, char out[65], struct error *err
 }
 
 // --- lines ---
-
-static int hex_digit(char ch)
-{
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    if (ch >= 'a' && ch <= 'f')
-        return ch - 'a' + 10;
-    return ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
-}
 
 static enum err size_line(struct aws_chunked *c, struct span line, struct error *error)
 {

@@ -72,14 +72,6 @@ static uint64_t crc_update(uint64_t tables[8][256], uint64_t crc, struct span da
     return crc;
 }
 
-enum checksum_kind checksum_kind_from_name(struct span name)
-{
-    for (int i = 1; i < KINDS; i++)
-        if (span_is_nocase(name, kinds[i].name))
-            return (enum checksum_kind)i;
-    return CHECKSUM_NONE;
-}
-
 enum checksum_kind checksum_kind_from_header(struct span header)
 {
     for (int i = 1; i < KINDS; i++)

@@ -5,8 +5,6 @@
 
 struct checksum;
 
-// "CRC32", "crc32c" …; CHECKSUM_NONE if it is not one of ours.
-enum checksum_kind checksum_kind_from_name(struct span name);
 // "x-amz-checksum-crc32" …, any case; CHECKSUM_NONE if it is not one of ours.
 enum checksum_kind checksum_kind_from_header(struct span header);
 const char *checksum_name(enum checksum_kind kind);   // "CRC32"

@@ -54,7 +54,7 @@ void call_wait_for(struct sqs_call *c, uint64_t sequence)
         c->wait_for = sequence;
 }
 
-void call_queue_url(struct sqs_call *c, const char *name, struct buf *out)
+static void call_queue_url(struct sqs_call *c, const char *name, struct buf *out)
 {
     buf_add_text(out, "http://");
     buf_add_span(out, c->host);

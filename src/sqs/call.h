@@ -55,7 +55,6 @@ enum sqs_code call_authorize(struct sqs_call *c, struct queue *q);
 // The same before anything is looked up: refuses other accounts what no policy can give them.
 enum sqs_code call_authorize_account(struct sqs_call *c);
 void call_wait_for(struct sqs_call *c, uint64_t sequence);
-void call_queue_url(struct sqs_call *c, const char *name, struct buf *out);
 void call_queue_arn(struct sqs_call *c, const char *name, struct buf *out);
 
 // Begins the item of a message in the list "Messages" (first: begins that, too) with all but what

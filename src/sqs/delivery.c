@@ -179,7 +179,7 @@ void message_state(const struct queues *qs, const struct message *m, struct stor
 
 // --- records ---
 
-enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
+static enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
                               struct error *error)
 {
     struct message *m = message_at(qs, slot);

@@ -209,8 +209,6 @@ enum err message_append_delete(struct queues *qs, int32_t slot, uint64_t *wait_f
                                struct error *error);                    // and drops it
 int64_t message_end_ms(const struct queue *q, const struct message *m); // of its retention period
 enum where message_place_back(const struct message *m);                 // READY or RETURNED
-enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
-                              struct error *error);
 // To another queue's end; the caller has set what else changes and restores it on an error.
 enum err message_move(struct queues *qs, int32_t slot, struct queue *target, uint16_t source,
                       int64_t entered_ms, struct error *error);

@@ -126,7 +126,6 @@ void change_on_idle(
 void slot_start(struct slot *s); // asks the serving zygote for a child, if there is one
 // Ends its child, which has begun nothing that is wanted: the slot is off at once.
 void slot_retire(struct slot *s);
-void slot_kill(struct slot *s);
 bool slot_usable(const struct slot *s); // can be handed jobs (if a lane is free)
 void slot_hand_over(struct slot *s, void *task, const struct crew_job *job);
 void slot_revoke(struct slot *s, uint32_t lane);

@@ -31,7 +31,7 @@ void message_forget(struct message *m)
     free(m);
 }
 
-void message_finish(struct message *m)
+static void message_finish(struct message *m)
 {
     struct poller *p = m->poller;
     const char *url = m->source->found.queue_url;

@@ -149,7 +149,6 @@ bool sources_found(const struct poller *p, const char **missing); // all of them
 
 // message.c
 void message_take(struct source *s, const struct sqs_message *in);
-void message_finish(struct message *m);
 void message_task_done(struct message *m, enum verdict verdict);
 void message_forget(struct message *m);
 void messages_watch_leases(struct poller *p);

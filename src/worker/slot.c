@@ -134,7 +134,7 @@ static void send_kill(const struct slot *s)
         log_event(LOG_DEBUG, "kill_unsent", "slot=%u errno=%d", s->index, errno);
 }
 
-void slot_kill(struct slot *s)
+static void slot_kill(struct slot *s)
 {
     if (s->state != SLOT_STARTING && s->state != SLOT_UP)
         return;
