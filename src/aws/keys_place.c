@@ -154,7 +154,7 @@ static enum err take_base(struct keys *k, struct profile *p, const char *name, i
 {
     const char *source = profile_value(p, name, "source_profile");
     const char *other = profile_value(p, name, "credential_source");
-    AUTO_BUF struct buf ignored = {0};
+    AUTO_BUF struct buf looked = {0};
     bool found = false;
     k->base = keys_new(&k->config);
     if (source != NULL) {
@@ -178,11 +178,11 @@ static enum err take_base(struct keys *k, struct profile *p, const char *name, i
                     "[%s] has a role_arn: it needs source_profile, web_identity_token_file, or "
                     "credential_source = Environment, EcsContainer or Ec2InstanceMetadata",
                     name);
-    TRY(look(k->base, &ignored, &found, error));
+    TRY(look(k->base, &looked, &found, error));
+    const char *places = looked.data != NULL ? looked.data : "";
     return found ? OK
                  : fail(error, ERR_NOT_FOUND, 0, "[%s]: credential_source %s: looked at%s%s", name,
-                        other, ignored.data[0] == ',' ? "" : " ",
-                        ignored.data + (ignored.data[0] == ','));
+                        other, places[0] == ',' ? "" : " ", places + (places[0] == ','));
 }
 
 static enum err take_role(struct keys *k, struct profile *p, const char *name, int depth,

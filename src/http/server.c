@@ -224,16 +224,19 @@ static enum err listen_open(struct http_server *s, const char *listen_at, struct
         return fail(error, ERR_ARGUMENT, 0, "cannot listen on '%s': %s", host, gai_strerror(rc));
     AUTO_FD int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int one = 1;
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {.v6 = {0}};
     socklen_t bound_len = sizeof bound;
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
               bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0 &&
-              getsockname(fd, (struct sockaddr *)&bound, &bound_len) == 0;
+              getsockname(fd, &bound.any, &bound_len) == 0;
     freeaddrinfo(found);
     if (!ok)
         return listen_failed(error, host, port);
-    s->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
-                                                : ((struct sockaddr_in *)(void *)&bound)->sin_port);
+    s->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     s->listen_fd = fd;
     fd = -1;
     return OK;

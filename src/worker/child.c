@@ -65,7 +65,7 @@ static void run_job(struct child *c, const struct child_job *job)
     const struct slot_page *page = (const void *)c->memory;
     const atomic_int *cancel = &page->cancel[job->lane];
     struct span picture = {c->memory + slot_lane_offset(job->lane), job->picture_bytes};
-    struct prediction_result result;
+    struct prediction_result result = {0};
     struct error error = {0};
     enum err err;
     int64_t now = clock_monotonic_ms(), deadline = now + job->timeout_ms;
