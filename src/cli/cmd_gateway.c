@@ -28,12 +28,7 @@ static const struct option table[] = {
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, else Amazon)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, else Amazon)"},
-    {"region", "NAME", NULL,
-     "default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, us-east-1"},
-    {"credentials", "FILE", NULL,
-     "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, DIR/credentials of\n"
-     "--data, container, EC2 instance role; docs/aws.md)"},
-    {"data", "DIR", NULL, "of a `smelt serve` on this machine, for its keys"},
+    OPTIONS_OF_A_CLIENT,
     {"no-create", NULL, NULL, "do not make the jobs queue when it is missing; wait for it"},
     {"max-receive-count", "N", "3", "attempts before the dead-letter queue, of a queue made here"},
     {"bucket-allow", "NAMES", NULL, "other buckets that pictures may be in: 'photos,scans-*', '*'"},

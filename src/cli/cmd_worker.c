@@ -33,12 +33,7 @@ static const struct option worker_options[] = {
      "drain when EC2 says that it takes this host away (auto: on hosts of EC2)"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
-    {"region", "NAME", NULL,
-     "default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, us-east-1"},
-    {"credentials", "FILE", NULL,
-     "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, DIR/credentials of\n"
-     "--data, container, EC2 instance role; docs/aws.md)"},
-    {"data", "DIR", NULL, "of a `smelt serve` on this machine, for its keys"},
+    OPTIONS_OF_A_CLIENT,
     {"queue", "NAME|URL[:W],…", JOB_QUEUE,
      "where jobs come from; several share the pool by their weights W (default 1)"},
     {"bucket", "NAME", JOB_BUCKET, "where results go"},

@@ -38,6 +38,17 @@ bool options_given(const struct options *o, const char *name); // not from the d
 // returns false.
 bool options_int(const struct options *o, const char *name, long min, long max, long *out);
 
+// Which keys a role signs with that is a client of queue and store.
+// clang-format off
+#define OPTIONS_OF_A_CLIENT                                                                        \
+    {"region", "NAME", NULL,                                                                       \
+     "default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, us-east-1"},                         \
+    {"credentials", "FILE", NULL,                                                                  \
+     "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, DIR/credentials of\n"\
+     "--data, container, EC2 instance role; docs/aws.md)"},                                        \
+    {"data", "DIR", NULL, "of a `smelt serve` on this machine, for its keys"}
+// clang-format on
+
 // What each role gets from its supervisor, beside its own options.
 #define OPTIONS_OF_A_ROLE                                                                          \
     {"log-level", "LEVEL", "info", "debug, info, warn or error"}, {"ready-fd", "FD", NULL, NULL},  \
