@@ -7,7 +7,7 @@ libxml2-dev liblmdb-dev libdnnl-dev libprotobuf-c-dev protobuf-c-compiler libonn
 libturbojpeg0-dev libjpeg62-turbo-dev libspng-dev libwebp-dev libseccomp-dev ca-certificates"
 test="check perl python3 python3-pytest python3-boto3 python3-numpy python3-pil python3-torch
 python3-onnx python3-h5py libonnx-testdata python3-prometheus-client celery python3-pycurl
-nodejs npm chromium awscli s3cmd curl clang strace procps bc fonts-noto-color-emoji fonts-dejavu-core"
+nodejs npm chromium awscli s3cmd curl clang strace iproute2 procps bc fonts-noto-color-emoji fonts-dejavu-core"
 
 # Present is what dpkg says is installed. Node and npm may come from elsewhere (other packages of the same
 # commands conflict with Debian's): there the commands count.

@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -201,6 +202,8 @@ def namespace():
     """A network namespace with one link to us: (its name, our address, cut(up or down))."""
     name = "smelt%d" % os.getpid()
     link = "sm%d" % (os.getpid() % 100000)
+    if shutil.which("ip") is None:
+        pytest.skip("network namespaces need `ip` (iproute2)")
     made = ip("netns", "add", name) if os.geteuid() == 0 else None
     if made is None or made.returncode != 0:
         pytest.skip("network namespaces need root here: " + (made.stderr.strip() if made else "not root"))
