@@ -226,7 +226,7 @@ def test_a_hang_is_killed_with_all_that_it_started(site):
     os.symlink("/bin/sleep", marker)
     script = os.path.join(site.folder, "hang.sh")
     with open(script, "w") as f:
-        f.write("echo ready\nread -r line\n%s 600 &\n%s 600\n" % (marker, marker))
+        f.write("echo ready\nread -r line || exit\n%s 600 &\n%s 600\n" % (marker, marker))
     pool = Pool(site, "sh " + script, "--job-timeout", "1", "--max-receive-count", "1")
     pool.submit("hang", b"x")
     sleepers = smelt.wait_until(lambda: len(pool.programs("sleeper")) == 2 and pool.programs("sleeper"), 30,
