@@ -1,11 +1,11 @@
 #include "aws/queue_setup.h"
 
+#include "aws/redrive_policy.h"
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ struct setup {
     struct s3_call *s3_call;
     struct timer retry;
     int failures;
-    char queue_url[URL_BYTES_MAX], dlq_url[URL_BYTES_MAX], dlq_arn[ARN_BYTES_MAX], dlq_name[100];
+    char queue_url[URL_BYTES_MAX], dlq_url[URL_BYTES_MAX], dlq_arn[ARN_BYTES_MAX], dlq_name[QUEUE_NAME_SIZE];
     struct setup_result result;
 };
 
@@ -78,40 +78,18 @@ static void on_bucket(void *ctx, const struct aws_result *r)
     s->done(s->ctx, &s->result);
 }
 
-// {"deadLetterTargetArn":"…","maxReceiveCount":3}, the number sometimes as text
-static int redrive_count(const char *policy)
-{
-    json_error_t why;
-    json_t *root = json_loads(policy, 0, &why);
-    const json_t *count = json_object_get(root, "maxReceiveCount");
-    long value = json_is_string(count) ? strtol(json_string_value(count), NULL, 10)
-                                       : (long)json_integer_value(count);
-    json_decref(root);
-    return value >= 1 && value <= 1000 ? (int)value : 0;
-}
-
-// The queue's name: the last part of "arn:aws:sqs:REGION:ACCOUNT:NAME".
-static void redrive_target(const char *policy, char *out, size_t out_size)
-{
-    json_t *root = json_loads(policy, 0, NULL);
-    const char *arn = json_string_value(json_object_get(root, "deadLetterTargetArn"));
-    const char *colon = arn != NULL ? strrchr(arn, ':') : NULL;
-    if (colon != NULL)
-        keep(out, out_size, colon + 1);
-    json_decref(root);
-}
-
 static void on_attributes(void *ctx, const struct aws_result *r,
                           const struct http_call_header *attributes, size_t count)
 {
     struct setup *s = ctx;
     if (!went_well(s, false, r))
         return;
-    const char *policy = attribute(attributes, count, "RedrivePolicy");
-    int receives = policy != NULL ? redrive_count(policy) : 0;
+    int receives;
+    char name[QUEUE_NAME_SIZE];
+    redrive_policy_read(attribute(attributes, count, "RedrivePolicy"), name, &receives);
     s->result.has_dlq = receives > 0;
     if (receives > 0)
-        redrive_target(policy, s->dlq_name, sizeof s->dlq_name);
+        keep(s->dlq_name, sizeof s->dlq_name, name);
     s->result.dlq_name = s->dlq_name;
     s->result.max_receive_count = receives > 0 ? receives : s->config.max_receive_count;
     if (s->config.create)

@@ -55,13 +55,6 @@ struct parameter {
     struct span name, value; // encoded
 };
 
-static int span_order(struct span a, struct span b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 static int parameter_order(const void *x, const void *y)
 {
     const struct parameter *a = x, *b = y;

@@ -26,9 +26,7 @@ static enum path_form form_of(const char *service)
 static int by_name(const void *x, const void *y)
 {
     const struct http_header *a = x, *b = y;
-    size_t len = a->name.len < b->name.len ? a->name.len : b->name.len;
-    int order = memcmp(a->name.data, b->name.data, len);
-    return order != 0 ? order : (a->name.len > b->name.len) - (a->name.len < b->name.len);
+    return span_order(a->name, b->name);
 }
 
 static struct http_header lower(const struct http_header *h, struct arena *arena)

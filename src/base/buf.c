@@ -34,6 +34,19 @@ bool span_starts(struct span a, const char *prefix)
     return a.len >= len && (len == 0 || memcmp(a.data, prefix, len) == 0);
 }
 
+bool span_starts_nocase(struct span a, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return a.len >= len && (len == 0 || strncasecmp(a.data, prefix, len) == 0);
+}
+
+int span_order(struct span a, struct span b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 struct span span_trim(struct span a)
 {
     while (a.len > 0 && (a.data[0] == ' ' || a.data[0] == '\t')) {

@@ -20,6 +20,8 @@ bool span_equal(struct span a, struct span b);
 bool span_is(struct span a, const char *string);
 bool span_is_nocase(struct span a, const char *string); // ASCII only
 bool span_starts(struct span a, const char *prefix);
+bool span_starts_nocase(struct span a, const char *prefix); // ASCII only
+int span_order(struct span a, struct span b); // by bytes, like memcmp; a prefix comes first
 struct span span_trim(struct span a); // without spaces and tabs at both ends
 // Cuts at the first `at`: returns the part before it; *rest gets the part behind it (empty if none).
 struct span span_cut(struct span a, char at, struct span *rest);

@@ -27,6 +27,7 @@ enum {
     SQS_BATCH_MAX = 10,
     SQS_WAIT_S_MAX = 20,
     SQS_VISIBILITY_S_MAX = 43200,
+    SQS_RECEIVE_COUNT_MAX = 1000, // the highest maxReceiveCount
     SQS_QUEUES_MAX = 10000,
     SQS_INFLIGHT_MAX = 120000, // per queue
     SQS_COMMIT_WAIT_US = 500, // how long records wait for company while requests come in without a
@@ -78,7 +79,6 @@ enum {
     WORKER_QUEUES_MAX = 16,   // that a pool serves; each costs a long poll
     WORKER_WEIGHT_MAX = 1000, // of a queue among them
     WORKER_VISIBILITY_S = 60, // short: a dead host's jobs come back soon; extended at a third
-    WORKER_JOB_S_MAX = 30,    // a job that computes longer is hung: its child is killed
     WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed
     WORKER_START_S_MAX = 60,            // a child's own memory and its first inference
     WORKER_MODELS_MAX = 16,             // in one pool: all of them are in memory
@@ -120,7 +120,6 @@ enum {
     GATEWAY_BACKOFF_MS_MAX = 5000,
 };
 
-#define SQS_RECEIVE_COUNT_MAX 3 // default maxReceiveCount of smelt's own jobs queue
 #define S3_OBJECT_BYTES_MAX GIB(5)
 #define S3_CATALOG_BYTES_MAX GIB(64) // address space, not memory or disk; ~60 million objects
 #define MODEL_FILE_BYTES_MAX GIB(2)

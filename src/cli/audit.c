@@ -163,7 +163,7 @@ static enum err dead_letter_queue(struct audit *a, const char *url, struct buf *
                                   struct error *error)
 {
     json_t *attributes = NULL;
-    char name[81];
+    char name[QUEUE_NAME_SIZE];
     int max_receives;
     TRY(queue_attributes(a->c, url, &attributes, error));
     queue_dead_letters(attributes, name, &max_receives);

@@ -137,7 +137,7 @@ static int run_worker(const struct options *o)
         !find_handler(o, &arena, &model) ||
         !parse_workers(options_get(o, "workers"), process_cpu_count(), &min, &max) ||
         !options_int(o, "idle", 1, 86400, &idle_s) || !parse_ec2(options_get(o, "ec2"), &ec2) ||
-        !options_int(o, "max-receive-count", 1, 1000, &receives) ||
+        !options_int(o, "max-receive-count", 1, SQS_RECEIVE_COUNT_MAX, &receives) ||
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
         !options_int(o, "job-timeout", 1, 3600, &timeout_s))
         return 2;

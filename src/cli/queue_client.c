@@ -296,22 +296,11 @@ int64_t queue_number(const json_t *attributes, const char *name)
     return span_to_u64(span_from(text), INT64_MAX, &value) ? (int64_t)value : 0;
 }
 
-const char *queue_dead_letters(const json_t *attributes, char out[81], int *max_receives)
+const char *queue_dead_letters(const json_t *attributes, char out[QUEUE_NAME_SIZE],
+                               int *max_receives)
 {
-    out[0] = '\0';
-    *max_receives = 0;
-    const char *policy = queue_attribute(attributes, "RedrivePolicy", NULL);
-    json_t *root = policy != NULL ? json_loads(policy, 0, NULL) : NULL;
-    const char *arn = json_string_value(json_object_get(root, "deadLetterTargetArn"));
-    const json_t *count = json_object_get(root, "maxReceiveCount");
-    const char *colon = arn != NULL ? strrchr(arn, ':') : NULL;
-    if (colon != NULL)
-        snprintf(out, 81, "%s", colon + 1);
-    long value = json_is_string(count) ? strtol(json_string_value(count), NULL, 10)
-                                       : (long)json_integer_value(count);
-    *max_receives = value >= 1 && value <= 1000 ? (int)value : 0;
-    json_decref(root);
-    return out;
+    return redrive_policy_read(queue_attribute(attributes, "RedrivePolicy", NULL), out,
+                               max_receives);
 }
 
 // --- what is said ---

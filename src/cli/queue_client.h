@@ -3,6 +3,7 @@
 #pragma once
 
 #include "aws/aws_client.h"
+#include "aws/redrive_policy.h"
 #include "cli/options.h"
 
 #include <jansson.h>
@@ -59,8 +60,9 @@ enum err queue_attributes(struct queue_client *c, const char *url, json_t **out,
                           struct error *error) MUST_CHECK;
 const char *queue_attribute(const json_t *attributes, const char *name, const char *fallback);
 int64_t queue_number(const json_t *attributes, const char *name); // 0: not there
-// The name of the queue in {"deadLetterTargetArn":…}; "" none. *max_receives: 0 unknown.
-const char *queue_dead_letters(const json_t *attributes, char out[81], int *max_receives);
+// redrive_policy_read of the attributes' RedrivePolicy.
+const char *queue_dead_letters(const json_t *attributes, char out[QUEUE_NAME_SIZE],
+                               int *max_receives);
 
 // The unsigned page of our own server at ENDPOINT/path. ERR_NOT_FOUND: it has none.
 enum err queue_page(struct queue_client *c, const char *path, struct buf *out,

@@ -40,7 +40,7 @@ static void print_json(const char *url, const json_t *attributes)
     } counts[] = {{"ApproximateNumberOfMessages", "visible"},
                   {"ApproximateNumberOfMessagesNotVisible", "in_flight"},
                   {"ApproximateNumberOfMessagesDelayed", "delayed"}};
-    char dlq[81];
+    char dlq[QUEUE_NAME_SIZE];
     int receives;
     json_t *line = json_pack("{s:s,s:s}", "queue", queue_name_of(url), "url", url);
     for (size_t i = 0; i < 3; i++)
@@ -58,7 +58,7 @@ static void print_json(const char *url, const json_t *attributes)
 
 static void add_row(struct text_table *t, const char *url, const json_t *attributes)
 {
-    char dlq[81];
+    char dlq[QUEUE_NAME_SIZE];
     int receives;
     text_table_add(t, queue_name_of(url));
     text_table_add_number(t, queue_number(attributes, "ApproximateNumberOfMessages"));

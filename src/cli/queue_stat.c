@@ -33,7 +33,7 @@ struct stat {
     struct buf url;
     const char *name;
     json_t *attributes;
-    char dlq[81];
+    char dlq[QUEUE_NAME_SIZE];
     int max_receives;
     int64_t dlq_count;
     json_t *sources; // URLs of the queues whose dead letters come here

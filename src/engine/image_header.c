@@ -41,12 +41,6 @@ static const char *name_of_brand(struct span s)
     return "a video or another MP4 file";
 }
 
-static bool starts_nocase(struct span s, const char *word)
-{
-    size_t len = strlen(word);
-    return s.len >= len && span_is_nocase((struct span){s.data, len}, word);
-}
-
 static const char *name_of_text(struct span s)
 {
     if (HAS_AT(s, 0, "\xef\xbb\xbf")) {
@@ -57,11 +51,11 @@ static const char *name_of_text(struct span s)
         s.data++;
         s.len--;
     }
-    if (starts_nocase(s, "<svg"))
+    if (span_starts_nocase(s, "<svg"))
         return "an SVG drawing";
-    if (starts_nocase(s, "<!doctype html") || starts_nocase(s, "<html"))
+    if (span_starts_nocase(s, "<!doctype html") || span_starts_nocase(s, "<html"))
         return "a web page (HTML)";
-    if (starts_nocase(s, "<?xml") || starts_nocase(s, "<error"))
+    if (span_starts_nocase(s, "<?xml") || span_starts_nocase(s, "<error"))
         return "XML text (an SVG drawing or an error message?)";
     size_t look = s.len < 256 ? s.len : 256;
     for (size_t i = 0; i < look; i++) {

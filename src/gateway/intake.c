@@ -16,16 +16,11 @@ static struct span media_type(struct span content_type)
     return span_trim(span_cut(content_type, ';', &rest));
 }
 
-static bool starts_nocase(struct span s, const char *prefix)
-{
-    return s.len >= strlen(prefix) && strncasecmp(s.data, prefix, strlen(prefix)) == 0;
-}
-
 bool intake_takes(struct span content_type)
 {
     struct span type = media_type(content_type);
     // the last but two: what curl --data-binary says of any bytes
-    return type.len == 0 || starts_nocase(type, "image/") ||
+    return type.len == 0 || span_starts_nocase(type, "image/") ||
            span_is_nocase(type, "application/octet-stream") ||
            span_is_nocase(type, "binary/octet-stream") ||
            span_is_nocase(type, "application/x-www-form-urlencoded") ||

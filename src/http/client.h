@@ -1,6 +1,6 @@
 // HTTP client on libcurl's multi interface, inside a role's event loop. Keep-alive, many at once.
-// Redirects are not followed, proxies from the environment are not used for loopback and link-local addresses,
-// TLS is verified (AWS_CA_BUNDLE honoured via config), only http and https.
+// Redirects are not followed, proxies from the environment are not used for loopback and link-local
+// addresses, TLS is verified (AWS_CA_BUNDLE honoured via config), only http and https.
 #pragma once
 
 #include "base/buf.h"

@@ -89,7 +89,6 @@ enum err job_result_decode(struct span text, struct arena *arena, struct job_res
 // Names of the contract.
 #define JOB_BUCKET "smelt"
 #define JOB_QUEUE "smelt-jobs"
-#define JOB_DLQ "smelt-jobs-dlq"
 #define JOB_REPLIES_PREFIX "smelt-replies-"
 #define JOB_INBOX_PREFIX "inbox/"
 #define JOB_RESULTS_PREFIX "results/"

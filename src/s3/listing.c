@@ -12,13 +12,6 @@ static bool starts_with(struct span s, struct span prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
-static int compare(struct span a, struct span b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 // The smallest string greater than all that start with s. False if there is none (all bytes 0xff).
 static bool successor(struct span s, struct buf *out)
 {
@@ -58,7 +51,7 @@ static enum err start(struct keytree_cursor *c, uint64_t root, const struct list
         buf_add_span(&from, q->after);
         buf_add_char(&from, '\0'); // the very next string
     }
-    if (compare(buf_view(&from), q->prefix) < 0) {
+    if (span_order(buf_view(&from), q->prefix) < 0) {
         buf_clear(&from);
         buf_add_span(&from, q->prefix);
     }

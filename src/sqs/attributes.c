@@ -129,9 +129,10 @@ static enum sqs_code set_redrive(struct queue_attributes *a, struct span value, 
                              "maxReceiveCount.");
     } else if (json_is_integer(count_value)) {
         json_int_t n = json_integer_value(count_value);
-        count = n > 0 && n <= 1000 ? (uint64_t)n : 0;
+        count = n > 0 && n <= SQS_RECEIVE_COUNT_MAX ? (uint64_t)n : 0;
     } else if (json_is_string(count_value)) {
-        (void)span_to_u64(span_from(json_string_value(count_value)), 1000, &count);
+        (void)span_to_u64(span_from(json_string_value(count_value)), SQS_RECEIVE_COUNT_MAX,
+                          &count);
     }
     if (code == SQS_OK && count == 0) {
         char *shown = json_dumps(count_value, JSON_ENCODE_ANY);

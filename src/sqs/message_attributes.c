@@ -25,12 +25,6 @@ static bool name_characters(struct span name)
     return true;
 }
 
-static bool starts_nocase(struct span s, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return s.len >= len && span_is_nocase((struct span){s.data, len}, prefix);
-}
-
 static enum sqs_code check_name(struct span name, struct fault *f)
 {
     if (name.len == 0)
@@ -39,7 +33,8 @@ static enum sqs_code check_name(struct span name, struct fault *f)
     if (name.len > 256)
         return fault(f, SQS_INVALID_PARAMETER,
                      "Message (user) attribute name must be shorter than 256 bytes.");
-    if (!name_characters(name) || starts_nocase(name, "AWS.") || starts_nocase(name, "Amazon."))
+    if (!name_characters(name) || span_starts_nocase(name, "AWS.") ||
+        span_starts_nocase(name, "Amazon."))
         return fault(
             f, SQS_INVALID_PARAMETER,
             "Invalid message (user) attribute name '%.*s'. Reason: names have letters, digits, "
@@ -170,11 +165,8 @@ static enum sqs_code check_system(const struct attribute_in *a, struct fault *f)
 
 static int by_name(const void *a, const void *b)
 {
-    const struct span *x = &((const struct attribute_in *)a)->name;
-    const struct span *y = &((const struct attribute_in *)b)->name;
-    size_t len = x->len < y->len ? x->len : y->len;
-    int order = len > 0 ? memcmp(x->data, y->data, len) : 0;
-    return order != 0 ? order : x->len < y->len ? -1 : x->len > y->len;
+    const struct attribute_in *x = a, *y = b;
+    return span_order(x->name, y->name);
 }
 
 enum sqs_code message_attributes_encode(const struct attribute_list *list, bool system,

@@ -55,6 +55,11 @@ START_TEST(spans_cut_trim_and_compare)
     ck_assert(span_is_nocase(SPAN("Content-TYPE"), "content-type"));
     ck_assert(!span_is_nocase(SPAN("Content"), "content-type"));
     ck_assert(span_starts(SPAN("inbox/1"), "inbox/") && !span_starts(SPAN("in"), "inbox/"));
+    ck_assert(span_starts_nocase(SPAN("INBOX/1"), "inbox/") && !span_starts_nocase(SPAN("IN"), "inbox/"));
+    ck_assert_int_lt(span_order(SPAN("a"), SPAN("ab")), 0);
+    ck_assert_int_gt(span_order(SPAN("b"), SPAN("ab")), 0);
+    ck_assert_int_gt(span_order(SPAN("\xff"), SPAN("a")), 0);
+    ck_assert_int_eq(span_order(SPAN(""), (struct span){NULL, 0}), 0);
 }
 END_TEST
 
