@@ -1,3 +1,5 @@
+// The canonical form of a request, path, query and headers, and the keys made from its date and scope:
+// what signing and verifying must agree on.
 #include "aws/sigv4_internal.h"
 #include "base/text.h"
 

@@ -1,3 +1,4 @@
+// Signing: the Authorization header, and presigned URLs.
 #include "aws/sigv4_internal.h"
 #include "base/check.h"
 #include "base/clock.h"

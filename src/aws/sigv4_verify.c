@@ -1,3 +1,4 @@
+// Verifying: which parts a request claims to be signed with, then whether the signature is theirs.
 #include "aws/sigv4_internal.h"
 #include "base/text.h"
 

@@ -1,3 +1,4 @@
+// A bar chart as SVG, for the report of `smelt experiment`.
 #include "base/text.h"
 #include "cli/experiment.h"
 

@@ -1,3 +1,4 @@
+// An ONNX model from a file; all else about its form is onnx.c's.
 #include "base/file.h"
 #include "base/limits.h"
 #include "engine/onnx.h"

@@ -1,3 +1,4 @@
+// One axis of a resize: which samples each result is made of, with which weights.
 #include "base/check.h"
 #include "engine/resize.h"
 

@@ -1,3 +1,4 @@
+// One request's way through the server: head, body, reply.
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/digest.h"

@@ -1,3 +1,4 @@
+// The job's result as JSON: written by workers and gateways, read by both and by the tools.
 #include "base/text.h"
 #include "job/job.h"
 #include "job/json_time.h"

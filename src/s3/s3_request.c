@@ -1,3 +1,5 @@
+// One S3 request's way: which bucket, key and operation are asked for, the signature, who handles it;
+// and the replies.
 #include "s3/s3_server.h"
 
 #include "base/check.h"

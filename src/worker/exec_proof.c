@@ -1,3 +1,4 @@
+// The proof of a program handler: it is started once, comes to `ready`, and is ended.
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/file.h"

@@ -1,3 +1,4 @@
+// One child's place as the poller sees it: its start and end, its two lanes, what it says.
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
