@@ -111,7 +111,7 @@ static int predict_files(const struct options *o)
         return 1;
     }
     int failed = 0;
-    if (predictor_prepare(p, &error) == OK) {
+    if (predictor_begin(p, &error) == OK) {
         for (int i = 0; i < o->argument_count; i++)
             if (predict_file(p, o->arguments[i], options_on(o, "json")) != OK)
                 failed++;

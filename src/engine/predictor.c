@@ -106,15 +106,22 @@ static enum err make_context(struct predictor *p, void *scratch, struct error *e
     return engine_context_new_in(p->engine, p->scratch, &p->context, error);
 }
 
+static enum err have_context(struct predictor *p, void *scratch, struct error *error)
+{
+    enum err err = p->context == NULL ? make_context(p, scratch, error) : OK;
+    if (err != OK)
+        unprepare(p);
+    return err;
+}
+
+enum err predictor_begin(struct predictor *p, struct error *error)
+{
+    return have_context(p, NULL, error);
+}
+
 enum err predictor_prepare_in(struct predictor *p, void *scratch, struct error *error)
 {
-    if (p->context == NULL) {
-        enum err err = make_context(p, scratch, error);
-        if (err != OK) {
-            unprepare(p);
-            return err;
-        }
-    }
+    TRY(have_context(p, scratch, error));
     uint8_t grey[3] = {127, 127, 127};
     struct image image = {1, 1, grey};
     TRY(image_to_tensor(&image, &p->package->preprocess, p->input, error));

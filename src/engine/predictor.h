@@ -40,6 +40,9 @@ const char *predictor_precision(const struct predictor *p); // of its engine
 // own of the pages that it writes.
 enum err predictor_prepare(struct predictor *p, struct error *error) MUST_CHECK;
 
+// Makes a context only: for a process that does not fork, whose first picture is the first run.
+enum err predictor_begin(struct predictor *p, struct error *error) MUST_CHECK;
+
 // Memory for one run: arena, input, output.
 size_t predictor_scratch_bytes(const struct predictor *p);
 // As predictor_prepare, in the caller's memory: predictor_scratch_bytes or more, page-aligned, as
