@@ -32,6 +32,7 @@ enum {
     SQS_INFLIGHT_MAX = 120000, // per queue
     SQS_COMMIT_WAIT_US = 500, // how long records wait for company while requests come in without a
                               // pause: a sync costs 100 us of a core whatever is in it
+    SQS_COMMIT_RECORDS = 48, // so many wait for no more company: the sync is cheap beside them
     SQS_COOLDOWN_S = 60,       // between two purges, and from a queue's end to one of its name
     SQS_DELETED_NAMES_MAX = 1000, // remembered for that long; more in a minute are a test's doing
 

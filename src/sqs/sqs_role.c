@@ -73,12 +73,13 @@ static void end_if_drained(struct role *role)
         loop_stop(role->loop);
 }
 
-// Group commit: all that came in goes to the disk together, as soon as nothing more comes in or the
-// first of it has waited long enough. False: it waits for more.
+// Group commit: all that came in goes to the disk together, as soon as nothing more comes in, it is
+// enough, or the first of it has waited long enough. False: it waits for more.
 static bool commit(struct role *role)
 {
     uint64_t next = journal_next_sequence(queues_journal(role->queues));
-    if (next != role->committed && !loop_is_idle(role->loop)) {
+    if (next != role->committed && next - role->committed < SQS_COMMIT_RECORDS &&
+        !loop_is_idle(role->loop)) {
         int64_t now_us = clock_monotonic_us();
         if (role->fresh_since_us == 0)
             role->fresh_since_us = now_us;
