@@ -1,7 +1,8 @@
 // Property: what job_decode takes, job_encode writes so that it decodes to the same job; what
-// job_result_decode takes survives another round.
+// job_result_decode and tell_decode take survives another round.
 #include "base/check.h"
 #include "job/job.h"
+#include "job/tell.h"
 
 #include <string.h>
 
@@ -35,6 +36,18 @@ static void check_result(const struct job_result *r)
     CHECK(span_equal(r->result_json, again.result_json) && r->attempts == again.attempts);
 }
 
+static void check_tell(const struct tell *t)
+{
+    AUTO_BUF struct buf text = {0};
+    AUTO_ARENA struct arena arena = {0};
+    struct tell again;
+    CHECK(job_id_valid(span_from(t->id)));
+    tell_encode(t, &text);
+    CHECK(tell_decode(buf_view(&text), &arena, &again, NULL) == OK);
+    CHECK(strcmp(t->id, again.id) == 0 && strcmp(t->reply_to, again.reply_to) == 0);
+    CHECK(t->expires_ms == again.expires_ms);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct span text = {(const char *)data, size};
@@ -42,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct error error = {0};
     struct job *jobs;
     struct job_result result;
+    struct tell tell;
     size_t count;
     if (job_decode(text, &arena, &jobs, &count, &error) == OK)
         for (size_t i = 0; i < count; i++)
@@ -50,5 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(error.msg[0] != '\0' && count <= 1);
     if (job_result_decode(text, &arena, &result, NULL) == OK)
         check_result(&result);
+    if (tell_decode(text, &arena, &tell, NULL) == OK)
+        check_tell(&tell);
     return 0;
 }

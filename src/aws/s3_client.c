@@ -44,6 +44,7 @@ static void finish_object(struct aws_call *base, const struct aws_result *result
                     &object.content_length);
         copy_header(response, "etag", object.etag, sizeof object.etag);
         copy_header(response, "content-type", object.content_type, sizeof object.content_type);
+        copy_header(response, "x-amz-meta-gateway", object.gateway, sizeof object.gateway);
     }
     call->on_object(call->ctx, result, &object);
 }

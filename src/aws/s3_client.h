@@ -11,6 +11,7 @@ struct s3_object {    // what came back
     uint64_t content_length;
     char etag[80]; // with its quotes
     char content_type[128];
+    char gateway[96]; // x-amz-meta-gateway
 };
 
 typedef void s3_object_fn(void *ctx, const struct aws_result *r, const struct s3_object *object);

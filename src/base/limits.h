@@ -112,6 +112,9 @@ enum {
     GATEWAY_WAIT_S_MAX = 30,
     GATEWAY_EXPIRES_S_MAX = 14 * 86400,    // SQS keeps no message longer
     GATEWAY_SUBMIT_S_MAX = 20,             // store and queue together; then the client hears 503
+    GATEWAY_LOOK_MS_MIN = 1000, // first look into the store for a job that another gateway took in;
+                                // each pause is twice the one before: four looks in the longest wait
+    GATEWAY_TELLS_MAX = 10000,  // waits at other gateways for jobs of this one; a look for each
     GATEWAY_LAST_LOOK_S_MAX = 5,           // for the store, when a wait has ended
     GATEWAY_DRAIN_S_MAX = 10,              // for submissions that run when TERM comes
     GATEWAY_RESULT_BYTES_MAX = 1 << 20,    // results/ID.json; ours have some hundred bytes

@@ -3,7 +3,7 @@
 // message finds nothing to compute, at no cost for jobs that are not cancelled.
 #include "base/clock.h"
 #include "base/log.h"
-#include "gateway/visit.h"
+#include "gateway/tells.h"
 
 static void get_result(struct visit *v, s3_object_fn *done);
 
@@ -66,6 +66,7 @@ static void on_written(void *ctx, const struct aws_result *r, const struct s3_ob
     log_event(LOG_INFO, "job_cancelled", "id=%s", v->id);
     s3_delete(g->s3, JOB_BUCKET, inbox_key(v), on_discarded, NULL);
     waiters_wake(&g->waiters, span_from(v->id), buf_view(&v->message));
+    tells_send(g, v->owner, buf_view(&v->message)); // its clients wait there
     visit_answer_result(v, buf_view(&v->message));
 }
 
@@ -103,14 +104,15 @@ static void on_second_look(void *ctx, const struct aws_result *r, const struct s
 static void on_inbox(void *ctx, const struct aws_result *r, const struct s3_object *object)
 {
     struct visit *v = ctx;
-    (void)object;
     v->s3 = NULL;
-    if (r->err == OK)
+    if (r->err == OK) {
+        tells_find_owner(v, object);
         write_cancellation(v);
-    else if (r->err == ERR_NOT_FOUND)
+    } else if (r->err == ERR_NOT_FOUND) {
         get_result(v, on_second_look);
-    else
+    } else {
         visit_answer_unavailable(v, "cannot look the job up in the store", r);
+    }
 }
 
 static void on_first_look(void *ctx, const struct aws_result *r, const struct s3_object *object)

@@ -14,8 +14,8 @@
 struct gateway_metrics {
     struct metrics registry;
     struct metric *submitted, *duplicates, *cancelled, *answered, *refused_busy, *replies,
-        *replies_unclaimed;
-    struct metric *waiting, *body_bytes;
+        *replies_unclaimed, *asked;
+    struct metric *waiting, *body_bytes, *tells;
     struct metric *submit_seconds, *answer_seconds;
 };
 
@@ -29,7 +29,7 @@ struct gateway {
     struct gateway_metrics metrics;
 
     enum setup_step setup;
-    bool setup_running; // a call or a retry is on its way
+    bool setup_running;   // a call or a retry is on its way
     struct setup *making; // of the jobs queue, while it is made
     struct timer setup_timer;
     int setup_backoff_ms;
@@ -44,6 +44,8 @@ struct gateway {
     int receive_backoff_ms;
 
     struct waiters waiters;
+    struct gateway_tell *tells; // waits at other gateways (tells.c)
+    size_t tell_count;
     struct visit *visits; // requests about jobs, all of them
     size_t body_bytes;    // of all visits
 

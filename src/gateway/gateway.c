@@ -5,7 +5,7 @@
 #include "base/random.h"
 #include "gateway/core.h"
 #include "gateway/rest.h"
-#include "gateway/visit.h"
+#include "gateway/tells.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +27,12 @@ static void make_metrics(struct gateway_metrics *m)
                                  "Messages taken from the reply queue.");
     m->replies_unclaimed = metrics_counter(all, "smelt_gateway_replies_unclaimed_total", "",
                                            "Replies that no client waited for.");
+    m->asked = metrics_counter(all, "smelt_gateway_waits_elsewhere_total", "",
+                               "Waits for jobs that another gateway took in.");
     m->waiting = metrics_gauge(all, "smelt_gateway_requests_open", "",
                                "Requests about jobs in progress, those that wait included.");
+    m->tells = metrics_gauge(all, "smelt_gateway_tells_open", "",
+                             "Waits at other gateways for jobs of this one.");
     m->body_bytes =
         metrics_gauge(all, "smelt_gateway_body_bytes", "", "Bytes of uploads in memory.");
     m->submit_seconds = metrics_histogram(all, "smelt_gateway_submit_seconds", "",
@@ -133,6 +137,7 @@ void gateway_stop(struct gateway *g)
     setup_free(g->making);
     g->making = NULL;
     replies_stop(g);
+    tells_drop(g);
     loop_timer_set(g->config.loop, &g->drain_timer,
                    loop_now_ms(g->config.loop) + GATEWAY_DRAIN_S_MAX * 1000, stopped, g);
     for (struct visit *v = g->visits, *next; v != NULL; v = next) {
@@ -154,6 +159,7 @@ void gateway_free(struct gateway *g)
     setup_free(g->making);
     http_server_free(g->server);
     replies_stop(g);
+    tells_drop(g);
     aws_client_free(g->sqs);
     aws_client_free(g->s3);
     http_client_free(g->http);

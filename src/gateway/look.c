@@ -1,6 +1,6 @@
 // GET /v1/jobs/ID: the result if there is one, else "queued" if the job was ever posted. The waiter
 // is registered before the store is asked, so that a result written in between wakes it.
-#include "gateway/visit.h"
+#include "gateway/tells.h"
 
 // A worker may have finished the job, and its picture may have been removed, since the first look.
 static void on_second_look(void *ctx, const struct aws_result *r, const struct s3_object *object)
@@ -25,9 +25,9 @@ static void get_result(struct visit *v, s3_object_fn *done)
 static void on_inbox(void *ctx, const struct aws_result *r, const struct s3_object *object)
 {
     struct visit *v = ctx;
-    (void)object;
     v->s3 = NULL;
     if (r->err == OK) {
+        tells_find_owner(v, object);
         loop_timer_cancel(v->g->config.loop, &v->timer);
         visit_wait(v);
     } else if (r->err == ERR_NOT_FOUND) {

@@ -1,7 +1,7 @@
 // The reply queue: workers send each result there; the clients that wait for it are woken. Losing a
 // reply costs nothing but time: who waits looks into the store again before giving up.
 #include "base/log.h"
-#include "gateway/core.h"
+#include "gateway/tells.h"
 
 #include <string.h>
 
@@ -24,13 +24,15 @@ static void take_reply(struct gateway *g, const struct sqs_message *message)
     AUTO_ARENA struct arena arena = {0};
     struct job_result result;
     struct error error;
-    metric_add(g->metrics.replies, 1);
     if (job_result_decode(message->body, &arena, &result, &error) != OK) {
         char quoted[600];
+        if (tells_take(g, message->body))
+            return;
         log_event(LOG_WARN, "reply_dropped", "reason=%s",
                   log_quote(error.msg, quoted, sizeof quoted));
         return;
     }
+    metric_add(g->metrics.replies, 1);
     if (waiters_wake(&g->waiters, span_from(result.id), message->body) == 0)
         metric_add(g->metrics.replies_unclaimed, 1);
 }

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "gateway/intake.h"
-#include "gateway/visit.h"
+#include "gateway/tells.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,6 +59,7 @@ static void send_message(struct visit *v)
         .reply_to = g->replies_url,
         .submitted_ms = v->submitted_ms,
         .expires_ms = v->expires_s > 0 ? v->submitted_ms + v->expires_s * INT64_C(1000) : 0,
+        .repeated = v->duplicate,
     };
     buf_clear(&v->message);
     job_encode(&job, &v->message);
@@ -77,7 +78,7 @@ static void on_earlier_result(void *ctx, const struct aws_result *r, const struc
         visit_answer_result(v, object->body);
     else if (r->err == ERR_NOT_FOUND)
         // whether the first request got as far as the message is unknown: a second one does no
-        // harm, results are written once
+        // harm, results are written once, and its worker looks for one first
         send_message(v);
     else
         visit_answer_unavailable(v, "cannot look the job up in the store", r);
@@ -99,6 +100,7 @@ static void on_earlier_body(void *ctx, const struct aws_result *r, const struct 
         return;
     }
     v->duplicate = true;
+    tells_find_owner(v, object);
     metric_add(v->g->metrics.duplicates, 1);
     const char *key = arena_printf(&v->request->arena, JOB_RESULTS_PREFIX "%s.json", v->id);
     v->s3 = s3_get(v->g->s3, JOB_BUCKET, key, GATEWAY_RESULT_BYTES_MAX, on_earlier_result, v);
@@ -198,7 +200,10 @@ void submit_begin(struct visit *v)
     int64_t now = loop_now_ms(g->config.loop);
     v->wait_until_ms = now + v->wait_s * 1000;
     loop_timer_set(g->config.loop, &v->timer, now + GATEWAY_SUBMIT_S_MAX * 1000, on_too_slow, v);
+    const struct http_call_header owner = {"gateway", g->replies_name};
     const struct s3_put_options options = {.content_type = v->content_type,
-                                           .if_none_match = v->idempotent};
+                                           .if_none_match = v->idempotent,
+                                           .metadata = &owner,
+                                           .metadata_count = 1};
     v->s3 = s3_put(g->s3, JOB_BUCKET, key, v->stored, &options, on_stored, v);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/rest.h"
+#include "gateway/tells.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -197,21 +198,57 @@ static void on_look_too_slow(void *ctx)
     visit_answer_queued(ctx);
 }
 
-static void on_waited(void *ctx)
+static void look(struct visit *v, s3_object_fn *done)
 {
-    struct visit *v = ctx;
     struct loop *loop = v->g->config.loop;
     loop_timer_set(loop, &v->timer, loop_now_ms(loop) + GATEWAY_LAST_LOOK_S_MAX * 1000,
                    on_look_too_slow, v);
     const char *key = arena_printf(&v->request->arena, JOB_RESULTS_PREFIX "%s.json", v->id);
-    v->s3 = s3_get(v->g->s3, JOB_BUCKET, key, GATEWAY_RESULT_BYTES_MAX, on_last_look, v);
+    v->s3 = s3_get(v->g->s3, JOB_BUCKET, key, GATEWAY_RESULT_BYTES_MAX, done, v);
+}
+
+static void on_waited(void *ctx)
+{
+    look(ctx, on_last_look);
+}
+
+static void wait_on(struct visit *v);
+
+static void on_early_look(void *ctx, const struct aws_result *r, const struct s3_object *object)
+{
+    struct visit *v = ctx;
+    v->s3 = NULL;
+    if (r->err == OK)
+        visit_answer_result(v, object->body);
+    else if (r->err != ERR_CANCELLED)
+        wait_on(v);
+}
+
+// The other gateway may be gone, and its reply queue with nobody to read it.
+static void on_look_time(void *ctx)
+{
+    struct visit *v = ctx;
+    v->look_after_ms *= 2;
+    look(v, on_early_look);
+}
+
+static void wait_on(struct visit *v)
+{
+    struct loop *loop = v->g->config.loop;
+    int64_t now = loop_now_ms(loop);
+    if (v->wait_s == 0 || v->g->stopping || now >= v->wait_until_ms)
+        visit_answer_queued(v);
+    else if (v->elsewhere && now + v->look_after_ms < v->wait_until_ms)
+        loop_timer_set(loop, &v->timer, now + v->look_after_ms, on_look_time, v);
+    else
+        loop_timer_set(loop, &v->timer, v->wait_until_ms, on_waited, v);
 }
 
 void visit_wait(struct visit *v)
 {
-    struct loop *loop = v->g->config.loop;
-    if (v->wait_s == 0 || v->g->stopping || loop_now_ms(loop) >= v->wait_until_ms)
-        visit_answer_queued(v);
-    else
-        loop_timer_set(loop, &v->timer, v->wait_until_ms, on_waited, v);
+    if (v->elsewhere && v->wait_s > 0) {
+        v->look_after_ms = GATEWAY_LOOK_MS_MIN;
+        tells_ask(v);
+    }
+    wait_on(v);
 }

@@ -18,6 +18,9 @@ struct visit {
     char id[JOB_ID_BYTES_MAX + 1];
     int wait_s;            // 0: answers at once
     int64_t wait_until_ms; // monotonic
+    bool elsewhere;        // another gateway took the job in, or it is not known which
+    char owner[96];        // the reply queue of the one that did; "" not known
+    int64_t look_after_ms; // the pause before the next look into the store, for those
     struct waiter waiter;
     struct timer timer;
     struct s3_call *s3; // running, at most one of the two
@@ -58,7 +61,8 @@ void visit_drop_body(struct visit *v);
 // From now on the visit is answered when the result comes.
 void visit_listen(struct visit *v);
 // All is said and done, only the result is missing: waits until wait_until_ms (then looks into the
-// store a last time), or answers "queued" when there is no time left.
+// store a last time), or answers "queued" when there is no time left. When the job is another
+// gateway's, that one is asked, and there are a few looks before.
 void visit_wait(struct visit *v);
 
 // submit.c: body and headers are whole. Answers errors itself.

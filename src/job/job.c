@@ -131,6 +131,7 @@ static enum err decode_native(const json_t *root, struct arena *arena, struct jo
         job->trace = ""; // no reason to refuse a job
     TRY(json_time_member(root, "submitted_at", &job->submitted_ms, error));
     TRY(json_time_member(root, "expires_at", &job->expires_ms, error));
+    job->repeated = json_is_true(json_object_get(root, "repeated"));
     const json_t *input = json_object_get(root, "input");
     const json_t *bucket = json_object_get(input, "bucket"), *key = json_object_get(input, "key");
     if (!json_is_string(bucket) || !json_is_string(key))
@@ -315,5 +316,7 @@ void job_encode(const struct job *job, struct buf *out)
     }
     json_time_write("submitted_at", job->submitted_ms, out);
     json_time_write("expires_at", job->expires_ms, out);
+    if (job->repeated)
+        buf_add_text(out, ",\"repeated\":true");
     buf_add_char(out, '}');
 }

@@ -30,6 +30,7 @@ struct job {
     const char *reply_to;     // queue URL, "" none. Only URLs of the configured endpoint are used.
     int64_t submitted_ms;     // wall clock; 0 unknown
     int64_t expires_ms;       // wall clock; 0 never
+    bool repeated;            // may have been sent before: there may be a result already
 };
 
 // Decodes a message body into 0..n jobs (0: an S3 test event; acknowledge it). ERR_FORMAT: says

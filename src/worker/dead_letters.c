@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "job/job.h"
-#include "worker/reply_url.h"
+#include "job/reply_url.h"
 
 #include <stdio.h>
 #include <stdlib.h>

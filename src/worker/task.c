@@ -332,7 +332,8 @@ static void start(struct task *t)
         snprintf(sentence, sizeof sentence, "unknown model '%s'; this pool serves %.300s",
                  job->model, list.data);
         task_fail(t, "unknown_model", sentence);
-    } else if (t->message->receive_count > 1 || t->step == TASK_ADOPTING || may_be_cancelled(t)) {
+    } else if (t->message->receive_count > 1 || job->repeated || t->step == TASK_ADOPTING ||
+               may_be_cancelled(t)) {
         task_set_step(t, TASK_ADOPTING);
         task_adopt(t);
     } else {

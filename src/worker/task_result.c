@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "worker/poller_internal.h"
-#include "worker/reply_url.h"
+#include "job/reply_url.h"
 
 #include <stdio.h>
 #include <string.h>

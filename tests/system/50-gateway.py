@@ -247,3 +247,77 @@ def test_a_gateway_alone_makes_its_queues(site):
                        environment, ready=False)
     smelt.wait_until(lambda: "event=gateway_ready" in waits.log(), what="the second gateway")
     assert waits.stop() == 0
+
+
+def counter(url, name):
+    text = smelt.http("GET", url + "/metrics")[2].decode()
+    return float(re.search(r"^%s (\S+)$" % name, text, re.M).group(1))
+
+
+@pytest.fixture
+def second(site, stand):
+    """Another gateway before the same queue and store."""
+    return site.role("gateway", environment=stand.environment)
+
+
+def look(url, job, answers):
+    """A thread that waits for a job."""
+    thread = threading.Thread(target=lambda: answers.append(
+        smelt.http("GET", url + "/v1/jobs/%s?wait=30" % job)[2]), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_wait_at_another_gateway_is_woken_by_the_reply(stand, second):
+    answers = []
+    job = post(stand)[2]
+    message = stand.take()
+    threads = [look(second.url, job["id"], answers), look(stand.url, job["id"], answers)]
+    smelt.wait_until(lambda: counter(stand.url, "smelt_gateway_tells_open") == 1,
+                     what="the question at the first gateway")
+    # a message alone: nobody can find the result in the store
+    stand.sqs.send_message(QueueUrl=message["reply_to"], MessageBody=json.dumps(
+        {"id": job["id"], "status": "succeeded", "result": {"predictions": [], "groups": {}}}))
+    for thread in threads:
+        thread.join(20)
+    assert [a["status"] for a in answers] == ["succeeded"] * 2
+    assert counter(stand.url, "smelt_gateway_waits_elsewhere_total") == 0
+    assert counter(stand.url, "smelt_gateway_tells_open") == 0
+    assert counter(second.url, "smelt_gateway_replies_total") == 1
+
+
+def test_an_idempotency_key_again_at_another_gateway(stand, second):
+    first = post(stand, Idempotency_Key="k")[2]
+    assert not stand.take().get("repeated")
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(smelt.http(
+        "POST", second.url + "/v1/jobs?wait=30", PICTURE,
+        {"Content-Type": "image/jpeg", "Idempotency-Key": "k"})[2]), daemon=True)
+    thread.start()
+    again = stand.take()
+    assert again["repeated"] and again["id"] == first["id"]
+    stand.finish(again)
+    thread.join(20)
+    assert answers[0]["status"] == "succeeded"
+
+
+def test_a_cancellation_at_another_gateway_is_heard(stand, second):
+    answers = []
+    job = post(stand)[2]
+    thread = look(stand.url, job["id"], answers)
+    smelt.wait_until(lambda: counter(stand.url, "smelt_gateway_requests_open") == 1, what="the wait")
+    assert smelt.http("DELETE", second.url + job["url"])[2]["status"] == "cancelled"
+    thread.join(20)
+    assert answers[0]["status"] == "cancelled"
+
+
+def test_a_wait_for_a_job_of_a_gateway_that_is_dead(stand, second):
+    answers = []
+    job = post(stand)[2]
+    message = stand.take()
+    stand.gateway.kill()  # its reply queue stays, unread
+    thread = look(second.url, job["id"], answers)
+    smelt.wait_until(lambda: counter(second.url, "smelt_gateway_waits_elsewhere_total") == 1, what="the wait")
+    stand.finish(message)
+    thread.join(25)  # not at the end of the wait
+    assert answers and answers[0]["status"] == "succeeded"

@@ -13,7 +13,7 @@
 enum { FAKE_OBJECTS_MAX = 64, FAKE_SENT_MAX = 64 };
 
 struct fake_object {
-    char key[200], content_type[128];
+    char key[200], content_type[128], gateway[96];
     struct buf body;
 };
 
@@ -21,7 +21,8 @@ static struct {
     struct loop *loop;
     struct fake_object objects[FAKE_OBJECTS_MAX];
     size_t object_count;
-    struct buf sent[FAKE_SENT_MAX]; // bodies of messages to the jobs queue
+    struct buf sent[FAKE_SENT_MAX]; // bodies of messages that were sent, and where
+    char sent_to[FAKE_SENT_MAX][300];
     size_t sent_count;
     enum err s3_err, sqs_err;   // not OK: calls end with it
     bool hold_puts, hold_sends; // calls wait for fake_release
@@ -37,7 +38,7 @@ struct fake_call {
     void (*finish)(struct fake_call *call, enum err err);
     bool held;
     struct fake_call *next_held;
-    char text[300], content_type[128];
+    char text[300], content_type[128], gateway[96];
     struct buf body;
     bool if_none_match;
     void (*done)(void);
@@ -139,6 +140,8 @@ static void finish_put(struct fake_call *call, enum err err)
         err = ERR_PRECONDITION;
     if (err == OK)
         fake_put(call->text, call->content_type, buf_view(&call->body));
+    if (err == OK)
+        memcpy(fake_find(call->text)->gateway, call->gateway, sizeof call->gateway);
     fake_result(&r, err);
     ((s3_object_fn *)call->done)(call->ctx, &r, &o);
 }
@@ -155,6 +158,7 @@ static void finish_get(struct fake_call *call, enum err err)
     if (err == OK) {
         o.body = buf_view(&found->body);
         snprintf(o.content_type, sizeof o.content_type, "%s", found->content_type);
+        memcpy(o.gateway, found->gateway, sizeof o.gateway);
     }
     fake_result(&r, err);
     ((s3_object_fn *)call->done)(call->ctx, &r, &o);
@@ -174,6 +178,9 @@ struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key
     struct s3_call *call = fake_start(finish_put, key, (void (*)(void))done, ctx, fake.hold_puts);
     call->c.if_none_match = options->if_none_match;
     snprintf(call->c.content_type, sizeof call->c.content_type, "%s", options->content_type);
+    for (size_t i = 0; i < options->metadata_count; i++)
+        if (strcmp(options->metadata[i].name, "gateway") == 0)
+            snprintf(call->c.gateway, sizeof call->c.gateway, "%s", options->metadata[i].value);
     buf_add_span(&call->c.body, body);
     return call;
 }
@@ -222,7 +229,9 @@ static void finish_url(struct fake_call *call, enum err err)
     if (err == OK && fake.no_queue)
         err = ERR_NOT_FOUND;
     fake_result(&r, err);
-    ((sqs_url_fn *)call->done)(call->ctx, &r, call->text);
+    char url[400];
+    snprintf(url, sizeof url, "http://queues/0/%s", call->text);
+    ((sqs_url_fn *)call->done)(call->ctx, &r, url);
 }
 
 static void finish_send(struct fake_call *call, enum err err)
@@ -280,6 +289,7 @@ struct sqs_call *sqs_send(struct aws_client *c, const char *url, struct span bod
         fake_start(finish_send, url, (void (*)(void))done, ctx, fake.hold_sends);
     if (fake.sqs_err == OK) { // in the queue at once, though the sender hears of it later
         ck_assert_uint_lt(fake.sent_count, FAKE_SENT_MAX);
+        snprintf(fake.sent_to[fake.sent_count], sizeof fake.sent_to[0], "%s", url);
         buf_add_span(&fake.sent[fake.sent_count++], body);
         if (fake.stop_at_send)
             loop_stop(fake.loop);
@@ -342,7 +352,8 @@ static void finish_attributes(struct fake_call *call, enum err err)
 {
     static const struct http_call_header all[] = {
         {"QueueArn", "arn:aws:sqs:us-east-1:000000000000:smelt-jobs-dlq"},
-        {"RedrivePolicy", "{\"deadLetterTargetArn\":\"arn:x:smelt-jobs-dlq\",\"maxReceiveCount\":3}"}};
+        {"RedrivePolicy",
+         "{\"deadLetterTargetArn\":\"arn:x:smelt-jobs-dlq\",\"maxReceiveCount\":3}"}};
     struct aws_result r;
     fake_result(&r, err == OK ? fake.sqs_err : err);
     ((sqs_attributes_fn *)call->done)(call->ctx, &r, all, r.err == OK ? 2 : 0);

@@ -3,9 +3,11 @@
 
 #include "suite.h"
 
+#include "base/clock.h"
 #include "fake_aws.h"
 #include "http/client.h"
 #include "job/job.h"
+#include "job/tell.h"
 
 #include <jansson.h>
 
@@ -216,7 +218,10 @@ START_TEST(a_picture_is_stored_then_queued_then_answered)
     ck_assert_str_eq(job.model, "demo");
     ck_assert_str_eq(job.bucket, "smelt");
     ck_assert_str_eq(job.key, key);
-    ck_assert(strncmp(job.reply_to, "smelt-replies-", 14) == 0);
+    ck_assert_ptr_nonnull(strstr(job.reply_to, "/smelt-replies-"));
+    ck_assert_ptr_nonnull(
+        strstr(job.reply_to, fake_find(key)->gateway)); // who waits elsewhere asks there
+    ck_assert(!job.repeated);
     ck_assert(job.submitted_ms > 0);
     snprintf(key, sizeof key, "/v1/jobs/%s", id);
     ck_assert_str_eq(text(&a, "url"), key);
@@ -382,6 +387,154 @@ START_TEST(a_look_waits_for_the_reply)
 }
 END_TEST
 
+// --- several gateways ---
+
+static void put_elsewhere(const char *id, const char *owner)
+{
+    char key[200];
+    snprintf(key, sizeof key, "inbox/%s", id);
+    fake_put(key, "image/jpeg", SPAN("picture"));
+    snprintf(fake_find(key)->gateway, sizeof fake_find(key)->gateway, "%s", owner);
+}
+
+static void run_ms(int ms)
+{
+    struct timer stop = {0};
+    loop_timer_set(loop, &stop, loop_now_ms(loop) + ms, on_ready, NULL);
+    run();
+}
+
+START_TEST(who_waits_for_another_gateways_job_asks_there)
+{
+    struct answer a;
+    struct tell tell;
+    struct error error;
+    set_up_named("here", true);
+    put_elsewhere("job-1", "smelt-replies-there");
+    fake.stop_at_send = true;
+    start(&a, "GET", "/v1/jobs/job-1?wait=30", NULL, NULL, (struct span){0});
+    run();
+    ck_assert_str_eq(fake.sent_to[0], "http://queues/0/smelt-replies-there");
+    ck_assert_int_eq(tell_decode(buf_view(&fake.sent[0]), &arena, &tell, &error), OK);
+    ck_assert_str_eq(tell.id, "job-1");
+    ck_assert_str_eq(tell.reply_to, "smelt-replies-here");
+    int64_t left_ms = tell.expires_ms - clock_wall_ms();
+    ck_assert(left_ms > 0 && left_ms <= 30000);
+    run_ms(20);
+    fake_reply(result_of("job-1"));
+    finish(&a);
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_str_eq(text(&a, "status"), "succeeded");
+    ck_assert_uint_eq(fake.sent_count, 1);
+    put_elsewhere("job-2", "smelt-replies-here"); // our own: nobody else is asked
+    put_elsewhere("job-3", "");                   // not known whose
+    put_elsewhere("job-4", "smelt-jobs");         // what a foreign tool may have written
+    a = get("/v1/jobs/job-2?wait=1");
+    ck_assert_str_eq(text(&a, "status"), "queued");
+    a = get("/v1/jobs/job-3?wait=1");
+    a = get("/v1/jobs/job-4?wait=1");
+    a = get("/v1/jobs/job-1");
+    ck_assert_uint_eq(fake.sent_count, 1);
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_gateway_that_is_gone_tells_nobody_and_the_store_does)
+{
+    struct answer a;
+    set_up_named("here", true);
+    put_elsewhere("job-1", "smelt-replies-there");
+    fake.stop_at_send = true;
+    start(&a, "GET", "/v1/jobs/job-1?wait=30", NULL, NULL, (struct span){0});
+    run();
+    publish("job-1");
+    run_ms(9000); // the answer stops it
+    ck_assert(a.done);
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_str_eq(text(&a, "status"), "succeeded");
+    tear_down();
+}
+END_TEST
+
+static void be_asked(const char *id, const char *reply_to, int left_ms)
+{
+    AUTO_BUF struct buf message = {0};
+    const struct tell tell = {id, reply_to, clock_wall_ms() + left_ms};
+    tell_encode(&tell, &message);
+    buf_add_char(&message, '\0');
+    fake_reply(message.data);
+    run_ms(20);
+}
+
+START_TEST(another_gateway_that_asks_is_told)
+{
+    set_up_named("here", true);
+    be_asked("job-1", "smelt-replies-there", 20000);
+    be_asked("job-1", "http://elsewhere/1/smelt-replies-third", 20000); // only its name counts
+    be_asked("job-1", "smelt-jobs", 20000);
+    be_asked("job-1", "smelt-replies-late", -1);
+    ck_assert_uint_eq(fake.sent_count, 0);
+    fake_reply(result_of("job-2"));
+    run_ms(20);
+    ck_assert_uint_eq(fake.sent_count, 0);
+    fake_reply(result_of("job-1"));
+    run_ms(20);
+    ck_assert_uint_eq(fake.sent_count, 2);
+    ck_assert(span_is(buf_view(&fake.sent[0]), result_of("job-1")));
+    bool third_first = strstr(fake.sent_to[0], "third") != NULL;
+    ck_assert_str_eq(fake.sent_to[third_first], "http://queues/0/smelt-replies-there");
+    ck_assert_str_eq(fake.sent_to[!third_first], "http://queues/0/smelt-replies-third");
+    publish("job-3"); // the answer came before the question
+    be_asked("job-3", "smelt-replies-there", 20000);
+    ck_assert_uint_eq(fake.sent_count, 3);
+    be_asked("job-4", "smelt-replies-there", 50); // nobody waits any more
+    run_ms(100);
+    fake_reply(result_of("job-4"));
+    run_ms(20);
+    ck_assert_uint_eq(fake.sent_count, 3);
+    be_asked("job-5", "smelt-replies-there", 20000); // open at the end
+    gateway_stop(gateway);
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_cancellation_is_told_to_the_gateway_that_has_the_clients)
+{
+    set_up_named("here", true);
+    put_elsewhere("job-1", "smelt-replies-there");
+    struct answer a = ask("DELETE", "/v1/jobs/job-1", NULL, NULL, (struct span){0});
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_uint_eq(fake.sent_count, 1);
+    ck_assert_str_eq(fake.sent_to[0], "http://queues/0/smelt-replies-there");
+    ck_assert_ptr_nonnull(strstr(fake.sent[0].data, "\"cancelled\""));
+    put_elsewhere("job-2", "smelt-replies-here");
+    a = ask("DELETE", "/v1/jobs/job-2", NULL, NULL, (struct span){0});
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_uint_eq(fake.sent_count, 1);
+    tear_down();
+}
+END_TEST
+
+START_TEST(an_idempotency_key_of_another_gateways_job)
+{
+    struct answer a, b;
+    char key[200];
+    set_up_named("here", true);
+    a = post("/v1/jobs", "key-1", "picture");
+    snprintf(key, sizeof key, "inbox/%s", text(&a, "id"));
+    snprintf(fake_find(key)->gateway, 96, "smelt-replies-there");
+    start(&b, "POST", "/v1/jobs?wait=30", "image/jpeg", "key-1", SPAN("picture"));
+    while (fake.sent_count < 3)
+        run_ms(20);
+    ck_assert(sent_job(1).repeated);
+    ck_assert_str_eq(fake.sent_to[2], "http://queues/0/smelt-replies-there");
+    fake_reply(result_of(text(&a, "id")));
+    finish(&b);
+    ck_assert_int_eq(b.status, 200);
+    tear_down();
+}
+END_TEST
+
 START_TEST(an_idempotency_key_is_one_job)
 {
     set_up();
@@ -393,6 +546,7 @@ START_TEST(an_idempotency_key_is_one_job)
     // whether the first message got out is unknown to a gateway that keeps nothing: it is sent
     // again
     ck_assert_uint_eq(fake.sent_count, 2);
+    ck_assert(sent_job(1).repeated && !sent_job(0).repeated);
     struct answer c = post("/v1/jobs", "key-1", "another picture");
     ck_assert_int_eq(c.status, 409);
     ck_assert_str_eq(error_code(&c), "conflict");
@@ -522,7 +676,7 @@ START_TEST(before_bucket_and_queues_are_there)
     run(); // until it has tried again
     a = post("/v1/jobs", NULL, "picture");
     ck_assert_int_eq(a.status, 202);
-    ck_assert_str_eq(sent_job(0).reply_to, "smelt-replies-local");
+    ck_assert_str_eq(sent_job(0).reply_to, "http://queues/0/smelt-replies-local");
     tear_down();
 }
 END_TEST
@@ -643,7 +797,12 @@ END_TEST
 SUITE_MAIN("gateway", a_picture_is_stored_then_queued_then_answered, forms_and_references,
            a_waiting_client_is_woken_by_the_reply, a_reply_may_overtake_the_answer_to_send_message,
            a_result_without_a_reply_is_found_when_the_wait_ends, looking_at_jobs,
-           a_cancellation_is_the_result, a_look_waits_for_the_reply, an_idempotency_key_is_one_job,
+           a_cancellation_is_the_result, a_look_waits_for_the_reply,
+           who_waits_for_another_gateways_job_asks_there,
+           a_gateway_that_is_gone_tells_nobody_and_the_store_does,
+           another_gateway_that_asks_is_told,
+           a_cancellation_is_told_to_the_gateway_that_has_the_clients,
+           an_idempotency_key_of_another_gateways_job, an_idempotency_key_is_one_job,
            what_cannot_be_a_job_is_refused, when_store_or_queue_are_away_nothing_is_promised,
            before_bucket_and_queues_are_there, a_reply_queue_that_was_deleted_is_made_again,
            a_client_that_hangs_up_leaves_nothing_behind, a_drain_answers_those_who_wait,

@@ -1,5 +1,7 @@
 #include "base/limits.h"
 #include "job/job.h"
+#include "job/reply_url.h"
+#include "job/tell.h"
 
 #include "job/trace.h"
 
@@ -32,7 +34,8 @@ START_TEST(native_message_comes_back_as_it_was_written)
                       .key = "inbox/ä \"x\"",
                       .reply_to = "http://127.0.0.1:9324/000000000000/smelt-replies-1",
                       .submitted_ms = 1769860800123,
-                      .expires_ms = 1769860860000};
+                      .expires_ms = 1769860860000,
+                      .repeated = true};
     AUTO_BUF struct buf text = {0};
     job_encode(&job, &text);
     ck_assert_int_eq(decode(text.data), OK);
@@ -45,6 +48,7 @@ START_TEST(native_message_comes_back_as_it_was_written)
     ck_assert_str_eq(jobs->reply_to, job.reply_to);
     ck_assert_int_eq(jobs->submitted_ms, job.submitted_ms);
     ck_assert_int_eq(jobs->expires_ms, job.expires_ms);
+    ck_assert(jobs->repeated);
     arena_release(&arena);
 }
 END_TEST
@@ -340,6 +344,53 @@ START_TEST(trace_ids_are_taken_from_what_clients_send)
 }
 END_TEST
 
+START_TEST(a_question_comes_back_as_it_was_written)
+{
+    static const char *const others[] = {
+        "",
+        "{",
+        "[]",
+        "{\"v\":1,\"tell\":\"a b\",\"reply_to\":\"x\"}",
+        "{\"v\":1,\"tell\":\"a\"}",
+        "{\"v\":2,\"tell\":\"a\",\"reply_to\":\"x\"}",
+        "{\"v\":1,\"tell\":\"a\",\"reply_to\":\"x\",\"expires_at\":\"soon\"}",
+        "{\"id\":\"a\",\"status\":\"succeeded\",\"result\":{}}"};
+    const struct tell tell = {"job-1", "smelt-replies-\"1", 1769860860123};
+    struct tell again;
+    AUTO_BUF struct buf text = {0};
+    tell_encode(&tell, &text);
+    ck_assert_int_eq(tell_decode(buf_view(&text), &arena, &again, &error), OK);
+    ck_assert_str_eq(again.id, tell.id);
+    ck_assert_str_eq(again.reply_to, tell.reply_to);
+    ck_assert_int_eq(again.expires_ms, tell.expires_ms);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        ck_assert_int_ne(tell_decode(span_from(others[i]), &arena, &again, &error), OK);
+    arena_release(&arena);
+}
+END_TEST
+
+START_TEST(only_reply_queues_are_written_to)
+{
+    static const struct {
+        const char *reply_to, *url; // NULL: refused
+    } cases[] = {{"http://evil:1/x/smelt-replies-1", "https://sqs/1/smelt-replies-1"},
+                 {"smelt-replies-1", "https://sqs/1/smelt-replies-1"},
+                 {"smelt-jobs", NULL},
+                 {"", NULL},
+                 {"http://x/smelt-replies-1?a", NULL},
+                 {"http://smelt-replies-/", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        AUTO_BUF struct buf url = {0};
+        ck_assert_int_eq(reply_url("https://sqs/1/smelt-jobs", cases[i].reply_to, &url),
+                         cases[i].url != NULL);
+        if (cases[i].url != NULL)
+            ck_assert_str_eq(url.data, cases[i].url);
+    }
+    AUTO_BUF struct buf url = {0};
+    ck_assert(!reply_url("no URL", "smelt-replies-1", &url));
+}
+END_TEST
+
 START_TEST(buckets_are_allowed_by_name_or_beginning)
 {
     ck_assert(job_bucket_allowed(NULL, "smelt", "smelt"));
@@ -384,6 +435,7 @@ START_TEST(a_dead_letter_is_outlived_by_a_later_message_only)
 END_TEST
 
 SUITE_MAIN("job", trace_ids_are_taken_from_what_clients_send,
+           a_question_comes_back_as_it_was_written, only_reply_queues_are_written_to,
            buckets_are_allowed_by_name_or_beginning,
            a_dead_letter_is_outlived_by_a_later_message_only,
            native_message_comes_back_as_it_was_written, times_are_read_as_text_or_milliseconds,

@@ -274,6 +274,25 @@ START_TEST(a_result_that_is_there_is_adopted_not_written_again)
 }
 END_TEST
 
+START_TEST(a_message_that_is_sent_again_costs_a_look_not_an_inference)
+{
+    begin(1, 5000);
+    fake_put("results/a.json", SPAN("{\"id\":\"a\",\"status\":\"succeeded\",\"result\":{}}"));
+    fake_put("inbox/a", SPAN("ok"));
+    fake_send("{\"v\":1,\"id\":\"a\",\"input\":{\"bucket\":\"smelt\",\"key\":\"inbox/a\"},"
+              "\"reply_to\":\"/smelt-replies-1\",\"repeated\":true}");
+    fake_put("inbox/b", SPAN("ok")); // not done yet: it is done
+    fake_send("{\"v\":1,\"id\":\"b\",\"input\":{\"bucket\":\"smelt\",\"key\":\"inbox/b\"},"
+              "\"repeated\":true}");
+    UNTIL(queue_empty);
+    ck_assert_int_eq(count_of("get inbox/a\n"), 0);
+    ck_assert_int_eq(count_of("put results/a.json\n"), 0);
+    ck_assert_int_eq(count_of("send "), 1); // who sent it again is told
+    ck_assert_int_eq(result_of("b").status, JOB_SUCCEEDED);
+    end();
+}
+END_TEST
+
 START_TEST(two_messages_of_one_id_give_one_result)
 {
     begin(2, 5000);
@@ -646,6 +665,7 @@ int main(int argc, char **argv)
                                   hang_is_killed_and_retried,
                                   unreadable_messages_are_left_to_the_dead_letter_queue,
                                   a_result_that_is_there_is_adopted_not_written_again,
+                                  a_message_that_is_sent_again_costs_a_look_not_an_inference,
                                   two_messages_of_one_id_give_one_result,
                                   test_events_and_own_results_are_acknowledged,
                                   leases_are_renewed_while_a_job_takes_long,

@@ -1,4 +1,4 @@
-#include "worker/reply_url.h"
+#include "job/reply_url.h"
 
 #include "job/job.h"
 
@@ -9,10 +9,11 @@ enum { QUEUE_NAME_BYTES_MAX = 80 };
 bool reply_url(const char *queue_url, const char *reply_to, struct buf *out)
 {
     const char *name = strrchr(reply_to, '/'), *end = strrchr(queue_url, '/');
-    if (name == NULL || end == NULL || !span_starts(span_from(name + 1), JOB_REPLIES_PREFIX) ||
-        strlen(name + 1) > QUEUE_NAME_BYTES_MAX || !job_id_valid(span_from(name + 1)))
+    name = name != NULL ? name + 1 : reply_to;
+    if (end == NULL || !span_starts(span_from(name), JOB_REPLIES_PREFIX) ||
+        strlen(name) > QUEUE_NAME_BYTES_MAX || !job_id_valid(span_from(name)))
         return false;
-    buf_add(out, queue_url, (size_t)(end - queue_url));
+    buf_add(out, queue_url, (size_t)(end + 1 - queue_url));
     buf_add_text(out, name);
     return true;
 }

@@ -1,8 +1,0 @@
-// Where a job's owner is told. Pure.
-#pragma once
-
-#include "base/buf.h"
-
-// The queue named in reply_to, as it is called from here: a message is data, never an address. Only
-// the name is used, and only of a reply queue beside the jobs queue. False: it names none.
-bool reply_url(const char *queue_url, const char *reply_to, struct buf *out);
