@@ -313,7 +313,7 @@ static void look_at_all(struct journal *j, struct journal_inspection *in, const 
     }
     if (l.least > j->next_sequence)
         j->next_sequence = l.least;
-    j->durable_sequence = j->next_sequence - 1;
+    j->written_sequence = j->durable_sequence = j->next_sequence - 1;
     free(l.scan.data);
 }
 

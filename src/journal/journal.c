@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_KEEP_BYTES = 4 << 20 }; // a chunk's memory above this is given back after its commit
+enum {
+    BATCH_KEEP_BYTES = 4 << 20,  // a chunk's memory above this is given back after its commit
+    AWAITED_BYTES_MAX = 1 << 20, // more than this the loop does not write itself
+};
 
 // --- segments ---
 
@@ -209,6 +212,7 @@ static struct chunk *chunk_add(struct batch *b, const struct segment *s)
     struct chunk *c = &b->chunks[b->count++];
     c->fd = s->fd;
     c->at = s->used;
+    c->written = false;
     buf_clear(&c->data);
     return c;
 }
@@ -230,7 +234,7 @@ static void put(struct journal *j, uint8_t type, const struct span *parts, size_
     s->last_sequence = r->sequence;
     if (s->first_sequence == 0)
         s->first_sequence = r->sequence;
-    b->last_sequence = r->sequence;
+    c->last_sequence = r->sequence;
     b->bytes += r->bytes;
 }
 
@@ -304,8 +308,36 @@ enum err journal_append(struct journal *j, enum journal_class class, uint8_t typ
 
 // --- commit ---
 
+static void written_up_to(struct journal *j, uint64_t sequence)
+{
+    if (sequence <= j->written_sequence)
+        return;
+    j->written_sequence = sequence;
+    if (j->config.on_written != NULL)
+        j->config.on_written(j->config.ctx, sequence);
+}
+
+// Somebody waits for the write: it is done here and now, so that he need not wait for what the
+// committer does before it, nor for two changes of threads. What goes to another segment must wait
+// until this one is synced.
+static enum err write_awaited(struct journal *j, struct batch *b, struct error *error)
+{
+    struct chunk *c = &b->chunks[0];
+    if (!b->awaited || c->data.len > AWAITED_BYTES_MAX)
+        return OK;
+    TRY(chunk_write(j, c, error));
+    written_up_to(j, c->last_sequence);
+    return OK;
+}
+
+void journal_await_written(struct journal *j)
+{
+    j->filling.awaited = j->filling.count > 0;
+}
+
 void journal_flush(struct journal *j)
 {
+    struct error error;
     if (j->failed)
         return;
     struct job *job = &j->commit_job;
@@ -316,7 +348,12 @@ void journal_flush(struct journal *j)
         job->batch = j->filling;
         empty.count = 0;
         empty.bytes = 0;
+        empty.awaited = false;
         j->filling = empty;
+        if (write_awaited(j, &job->batch, &error) != OK) {
+            journal_dead(j, &error);
+            return;
+        }
         journal_committer_submit(j, job);
     }
     maintain(j);
@@ -324,14 +361,16 @@ void journal_flush(struct journal *j)
 
 static void collect_commit(struct journal *j, struct job *job)
 {
-    struct batch *b = &job->batch;
+    const struct batch *b = &job->batch;
+    uint64_t last_sequence = b->chunks[b->count - 1].last_sequence;
     j->commits++;
     j->synced_bytes += b->bytes;
     j->last_sync_us = job->took_us;
-    j->durable_sequence = b->last_sequence;
+    j->durable_sequence = last_sequence;
     for (size_t i = 0; i < b->count; i++)
         if (b->chunks[i].data.cap > BATCH_KEEP_BYTES)
             buf_release(&b->chunks[i].data);
+    written_up_to(j, last_sequence);
     if (j->on_sync != NULL)
         j->on_sync(j->on_sync_ctx, job->took_us);
     if (j->config.on_durable != NULL)
@@ -597,6 +636,11 @@ void journal_close(struct journal *j)
 uint64_t journal_next_sequence(const struct journal *j)
 {
     return j->next_sequence;
+}
+
+uint64_t journal_written(const struct journal *j)
+{
+    return j->written_sequence;
 }
 
 uint64_t journal_durable(const struct journal *j)

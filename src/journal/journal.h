@@ -43,6 +43,7 @@ struct journal_config {
     uint8_t store[STORE_ID_BYTES]; // identity of a new store: random
     void *ctx;
     journal_record_fn *replay; // each record of the store, oldest first; *out is set already
+    void (*on_written)(void *ctx, uint64_t sequence); // NULL; see journal_await_written
     void (*on_durable)(void *ctx, uint64_t sequence); // all records up to this one are on disk
     void (*on_failed)(void *ctx, const struct error *error);
     struct journal_inspection *inspection; // NULL; else only look (inspection.h); outlives it
@@ -73,7 +74,12 @@ enum err journal_append(struct journal *j, enum journal_class class, uint8_t typ
 // Synchronous: returns when it is on disk.
 void journal_flush(struct journal *j);
 
+// on_written will tell that all that was appended until now is written: a kill of the process
+// cannot take it away any more, only a power loss can. That is before the sync of its commit.
+void journal_await_written(struct journal *j);
+
 uint64_t journal_next_sequence(const struct journal *j); // of the next record
+uint64_t journal_written(const struct journal *j);       // sequence up to which all is written
 uint64_t journal_durable(const struct journal *j);       // sequence up to which all is on disk
 bool journal_failed(const struct journal *j);
 const uint8_t *journal_store_id(const struct journal *j); // STORE_ID_BYTES

@@ -33,13 +33,19 @@ enum err journal_write(struct journal *j, int fd, const void *data, size_t len, 
     return OK;
 }
 
+enum err chunk_write(struct journal *j, struct chunk *c, struct error *error)
+{
+    TRY(journal_write(j, c->fd, c->data.data, c->data.len, c->at, "journal segment", error));
+    c->written = true;
+    return OK;
+}
+
 static enum err commit(struct journal *j, struct batch *b, struct error *error)
 {
     for (size_t i = 0; i < b->count; i++) {
         struct chunk *c = &b->chunks[i];
-        if (c->data.len == 0)
-            continue;
-        TRY(journal_write(j, c->fd, c->data.data, c->data.len, c->at, "journal segment", error));
+        if (!c->written)
+            TRY(chunk_write(j, c, error));
         if (j->io->fdatasync(j->io->ctx, c->fd) != 0)
             return fail(error, ERR_IO, errno, "sync the journal in '%s'", j->dir);
     }

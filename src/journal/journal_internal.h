@@ -11,14 +11,16 @@
 struct chunk {
     int fd;
     uint32_t at; // offset in the segment
+    bool written;
+    uint64_t last_sequence;
     struct buf data;
 };
 
 struct batch {
     struct chunk *chunks;
     size_t count, cap; // chunks beyond count keep their memory
-    uint64_t last_sequence;
     uint64_t bytes;
+    bool awaited; // on_written must be called
 };
 
 enum job_kind { JOB_COMMIT, JOB_SPARE, JOB_REMOVE };
@@ -75,7 +77,7 @@ struct journal {
     uint64_t generation; // of the manifest on disk
     int manifest_fd;
 
-    uint64_t next_sequence, durable_sequence;
+    uint64_t next_sequence, written_sequence, durable_sequence;
     struct batch filling;  // appended, not yet handed over
     struct job commit_job; // one at a time
     bool flush_wanted;     // behind it the next
@@ -122,6 +124,7 @@ enum err manifest_store(struct journal *j, struct span bytes, uint64_t generatio
                         struct error *error) MUST_CHECK;
 enum err journal_write(struct journal *j, int fd, const void *data, size_t len, uint64_t at,
                        const char *what, struct error *error) MUST_CHECK;
+enum err chunk_write(struct journal *j, struct chunk *c, struct error *error) MUST_CHECK;
 
 // --- recovery.c ---
 struct journal_files { // segment files in the directory

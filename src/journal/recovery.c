@@ -360,7 +360,7 @@ static enum err replay_all(struct segment_scan *c, struct error *error)
     }
     if (first_possible > j->next_sequence)
         j->next_sequence = first_possible;
-    j->durable_sequence = j->next_sequence - 1;
+    j->written_sequence = j->durable_sequence = j->next_sequence - 1;
     if (i == j->order_len) { // ended exactly with a full one: the next spare was not made yet
         j->current = j->order[i - 1];
         return sync_replayed(j, i - 1, error);

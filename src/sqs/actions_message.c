@@ -473,8 +473,8 @@ enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count)
     AUTO_BUF struct buf scratch = {0};
     size_t claimed = 0;
     *count = 0;
-    enum sqs_code code =
-        queue_receive(c->queues, c->queue, c->now_ms, &in, got, &claimed, &c->fault);
+    enum sqs_code code = queue_receive(c->queues, c->queue, c->now_ms, &in, got, &claimed,
+                                       &c->wait_written, &c->fault);
     if (code != SQS_OK)
         return code;
     for (size_t i = 0; i < claimed; i++)

@@ -33,8 +33,9 @@ struct sqs_call {
 
     struct reply out;
     struct fault fault;
-    uint64_t wait_for; // the reply may be sent when this is durable; 0: at once
-    int wait_s;        // ReceiveMessage found nothing and may wait so long on `queue`; 0: reply
+    uint64_t wait_for;     // the reply may be sent when this is durable; 0: at once
+    uint64_t wait_written; // and this is written
+    int wait_s;            // ReceiveMessage found nothing and may wait so long on `queue`; 0: reply
     struct queue *queue;
     // ReceiveMessage, checked and ready to be tried again
     size_t receive_max;

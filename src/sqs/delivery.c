@@ -486,23 +486,36 @@ static size_t repeat_attempt(struct queues *qs, struct attempt *a, int64_t now_m
     return a->count;
 }
 
+static size_t fifo_receive_attempt(struct queues *qs, struct queue *q, int64_t now_ms,
+                                   const struct receive_in *in, int visibility_s,
+                                   struct received *out)
+{
+    struct attempt *again = in->attempt.len > 0 ? attempt_find(qs, q, in->attempt, now_ms) : NULL;
+    if (again != NULL)
+        return repeat_attempt(qs, again, now_ms, visibility_s, out);
+    size_t count = fifo_receive(qs, q, now_ms, in->max, visibility_s, out);
+    if (in->attempt.len > 0 && count > 0)
+        attempt_note(q, in->attempt, now_ms, out, count, qs);
+    return count;
+}
+
 enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms,
                             const struct receive_in *in, struct received *out, size_t *count,
-                            struct fault *f)
+                            uint64_t *wait_for, struct fault *f)
 {
     int visibility_s = in->visibility_s >= 0 ? in->visibility_s : q->attributes.visibility_s;
+    enum sqs_code code = SQS_OK;
     *count = 0;
-    if (!q->attributes.fifo)
-        return standard_receive(qs, q, now_ms, in, visibility_s, out, count, f);
-    struct attempt *again = in->attempt.len > 0 ? attempt_find(qs, q, in->attempt, now_ms) : NULL;
-    if (again != NULL) {
-        *count = repeat_attempt(qs, again, now_ms, visibility_s, out);
-        return SQS_OK;
+    *wait_for = 0;
+    if (q->attributes.fifo)
+        *count = fifo_receive_attempt(qs, q, now_ms, in, visibility_s, out);
+    else
+        code = standard_receive(qs, q, now_ms, in, visibility_s, out, count, f);
+    if (*count > 0) {
+        *wait_for = journal_next_sequence(qs->journal) - 1;
+        journal_await_written(qs->journal);
     }
-    *count = fifo_receive(qs, q, now_ms, in->max, visibility_s, out);
-    if (in->attempt.len > 0 && *count > 0)
-        attempt_note(q, in->attempt, now_ms, out, *count, qs);
-    return SQS_OK;
+    return code;
 }
 
 enum err message_read(struct queues *qs, struct journal_place place, struct buf *buf,

@@ -26,6 +26,13 @@ static void on_durable(void *ctx, uint64_t sequence)
         qs->config.on_durable(qs->config.ctx, sequence);
 }
 
+static void on_written(void *ctx, uint64_t sequence)
+{
+    struct queues *qs = ctx;
+    if (qs->config.on_written != NULL)
+        qs->config.on_written(qs->config.ctx, sequence);
+}
+
 static void on_failed(void *ctx, const struct error *error)
 {
     struct queues *qs = ctx;
@@ -109,6 +116,7 @@ enum err queues_open(const struct queues_config *config, struct queues **out, st
                                 .loop = config->loop,
                                 .ctx = qs,
                                 .replay = queues_replay,
+                                .on_written = on_written,
                                 .on_durable = on_durable,
                                 .on_failed = on_failed,
                                 .inspection = config->inspection};
@@ -152,6 +160,11 @@ int64_t queues_time(const struct queues *qs, int64_t monotonic_ms)
 struct journal *queues_journal(struct queues *qs)
 {
     return qs->journal;
+}
+
+uint64_t queues_written(const struct queues *qs)
+{
+    return journal_written(qs->journal);
 }
 
 uint64_t queues_durable(const struct queues *qs)

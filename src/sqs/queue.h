@@ -6,8 +6,8 @@
 // restarts either: a jump of the wall clock neither releases nor freezes a message.
 //
 // What a call changes is in the next commit; *wait_for gets the record's sequence: the caller may
-// answer its client when queues_durable() has reached it (0: at once). A sent message can be
-// received once it is durable.
+// answer its client when queues_durable() has reached it (0: at once); of a receive, when
+// queues_written() has. A sent message can be received once it is durable.
 #pragma once
 
 #include "journal/journal.h"
@@ -36,6 +36,7 @@ struct queues_config {
     int64_t wall_ms, monotonic_ms;    // now
     uint8_t boot_id[BOOT_ID_BYTES];   // of the running kernel; zeros: unknown
     void *ctx;
+    void (*on_written)(void *ctx, uint64_t sequence);        // NULL; after queue_receive
     void (*on_durable)(void *ctx, uint64_t sequence);        // after the queues have taken note
     void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
     // NULL; else the store is only looked at, damage or not (journal/inspection.h): the queues can be
@@ -52,6 +53,7 @@ void queues_close(struct queues *qs); // NULL allowed; what was not committed is
 void queues_wall(struct queues *qs, int64_t wall_ms);
 int64_t queues_time(const struct queues *qs, int64_t monotonic_ms);
 struct journal *queues_journal(struct queues *qs);
+uint64_t queues_written(const struct queues *qs);
 uint64_t queues_durable(const struct queues *qs);
 void queues_commit(struct queues *qs); // at the end of a turn
 
@@ -149,9 +151,11 @@ struct receive_in {
     bool over_limit_is_error; // too many in flight: OverLimit instead of nothing
     struct span attempt;      // FIFO: ReceiveRequestAttemptId, may be empty
 };
+// *wait_for: when this is written, a kill of the process cannot make the message visible again, nor
+// its count less. Until it is synced a power loss can.
 enum sqs_code queue_receive(struct queues *qs, struct queue *q, int64_t now_ms,
                             const struct receive_in *in, struct received *out, size_t *count,
-                            struct fault *f);
+                            uint64_t *wait_for, struct fault *f);
 
 struct message_out { // views buf
     uint8_t message_id[MESSAGE_ID_BYTES];

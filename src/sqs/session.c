@@ -13,9 +13,10 @@
 
 static struct session_list *list_of(struct session *s)
 {
-    return s->state == SESSION_WAITING    ? &s->role->waiting
-           : s->state == SESSION_UNSYNCED ? &s->role->unsynced
-                                          : NULL;
+    return s->state == SESSION_WAITING     ? &s->role->waiting
+           : s->state == SESSION_UNWRITTEN ? &s->role->unwritten
+           : s->state == SESSION_UNSYNCED  ? &s->role->unsynced
+                                           : NULL;
 }
 
 static void unlink_session(struct session *s)
@@ -77,17 +78,21 @@ static void send_reply(struct session *s)
     http_reply_buf(s->http, s->status, headers, count, &s->call.out.out);
 }
 
-// The reply is made; it leaves when what it promises is on disk.
+// The reply is made; it leaves when what it promises is on disk. What a receive promises is that
+// the message is hidden; a kill of the process must not break that, a power loss may.
 static void finish(struct session *s)
 {
+    const struct sqs_call *c = &s->call;
     s->status = 200;
     reply_end(&s->call.out, s->http->id);
-    if (s->call.wait_for > queues_durable(s->role->queues)) {
+    if (c->wait_for > queues_durable(s->role->queues))
         set_state(s, SESSION_UNSYNCED);
-        http_request_soon(s->http);
-    } else {
+    else if (c->wait_written > queues_written(s->role->queues))
+        set_state(s, SESSION_UNWRITTEN);
+    if (s->state == SESSION_NEW)
         send_reply(s);
-    }
+    else
+        http_request_soon(s->http);
 }
 
 static void refuse(struct session *s)
@@ -101,9 +106,16 @@ static void refuse(struct session *s)
     send_reply(s);
 }
 
+// In the order of their records: what the last of them waits for never goes down.
+
+void sessions_written(struct role *role, uint64_t sequence)
+{
+    while (role->unwritten.first != NULL && role->unwritten.first->call.wait_written <= sequence)
+        send_reply(role->unwritten.first);
+}
+
 void sessions_synced(struct role *role, uint64_t sequence)
 {
-    // in the order of their records: what the last of them waits for never goes down
     while (role->unsynced.first != NULL && role->unsynced.first->call.wait_for <= sequence)
         send_reply(role->unsynced.first);
 }

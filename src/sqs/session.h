@@ -32,12 +32,13 @@ struct role {
     int lock_fd;
     char listen_host[300]; // "127.0.0.1:9324", for requests without Host
     bool draining;
-    bool replied;                 // in this turn's hook: the server has something to send
-    uint64_t committed;           // next sequence when the last commit was asked for
-    int64_t fresh_since_us;       // records wait for company since then; 0: none do
-    struct session_list unsynced; // have their reply, which waits for the disk; oldest first
-    struct session_list waiting;  // long polls
-    size_t sessions;              // requests under way
+    bool replied;                  // in this turn's hook: the server has something to send
+    uint64_t committed;            // next sequence when the last commit was asked for
+    int64_t fresh_since_us;        // records wait for company since then; 0: none do
+    struct session_list unwritten; // have their reply, which waits for a write; oldest first
+    struct session_list unsynced;  // the same for its sync
+    struct session_list waiting;   // long polls
+    size_t sessions;               // requests under way
     struct timer deadline_timer, drain_timer, space_timer;
     struct turn_hook hook;
     struct watch lifeline;
@@ -47,7 +48,13 @@ struct role {
     struct error why;
 };
 
-enum session_state { SESSION_NEW, SESSION_WAITING, SESSION_UNSYNCED, SESSION_REPLIED };
+enum session_state {
+    SESSION_NEW,
+    SESSION_WAITING,
+    SESSION_UNWRITTEN, // a receive
+    SESSION_UNSYNCED,
+    SESSION_REPLIED
+};
 
 struct session { // in the request's arena
     struct role *role;
@@ -66,8 +73,10 @@ void session_start(struct role *role, struct http_request *http); // the request
 void session_head(struct role *role, struct http_request *http);
 void session_end(struct session *s); // from on_done
 void session_too_large(struct role *role, struct http_request *http);
-void sessions_synced(struct role *role, uint64_t sequence); // replies whose records are on disk
-void sessions_drain(struct role *role);                     // answers long polls
+// Replies whose records are written, or on disk.
+void sessions_written(struct role *role, uint64_t sequence);
+void sessions_synced(struct role *role, uint64_t sequence);
+void sessions_drain(struct role *role); // answers long polls
 
 // --- role_status.c: /livez, /readyz, /metrics ---
 void role_metrics_init(struct role *role);

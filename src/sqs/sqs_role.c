@@ -23,6 +23,11 @@ enum {
 
 // --- turns ---
 
+static void on_written(void *ctx, uint64_t sequence)
+{
+    sessions_written(ctx, sequence);
+}
+
 static void on_durable(void *ctx, uint64_t sequence)
 {
     sessions_synced(ctx, sequence);
@@ -212,6 +217,7 @@ static enum err open_queues(struct role *role, struct error *error)
                                .wall_ms = clock_wall_ms(),
                                .monotonic_ms = clock_monotonic_ms(),
                                .ctx = role,
+                               .on_written = on_written,
                                .on_durable = on_durable,
                                .on_failed = on_failed};
     random_bytes(qc.store_id, sizeof qc.store_id);

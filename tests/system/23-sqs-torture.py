@@ -15,6 +15,7 @@ import smelt
 import sqs_history
 
 KILLS = 4
+SLOW_US = 2000  # of a write: what is answered before it is found out by a kill
 COUNTS = ["ApproximateNumberOfMessages" + kind for kind in ("", "NotVisible", "Delayed")]
 
 
@@ -55,18 +56,22 @@ def check(history, left):
 class Server:
     """The role, on a port that stays, with a disk that can lose what was not synced."""
 
-    def __init__(self, site, lossy=True):
-        self.site, self.port = site, smelt.free_port()
-        self.disk = lossy_disk.LossyDisk(site.folder) if lossy else None
+    def __init__(self, site, slow_us=0):
+        self.site, self.port, self.slow_us = site, smelt.free_port(), slow_us
+        self.disk = lossy_disk.LossyDisk(site.folder)
         self.start()
 
     def start(self):
         self.process = self.site.role("sqs", "--sqs-cooldown", "0", port=self.port,
-                                      environment=self.disk.environment() if self.disk else None)
+                                      environment=self.disk.environment(self.slow_us))
         self.url = self.process.url
 
-    def crash(self, rng, power):
+    def crash(self, rng, power, history):
+        with history.lock:
+            history.life += power
         self.process.kill()
+        with history.lock:
+            history.life += power  # what was answered until now is of neither
         lost = self.disk.lose(rng) if power else 0
         self.start()
         return lost
@@ -75,7 +80,7 @@ class Server:
 def torture(site, clients, queues, seed):
     rng, stop = random.Random(seed), threading.Event()
     print("SMELT_SEED=%d" % seed)
-    server = Server(site)
+    server = Server(site, slow_us=SLOW_US)
     admin = site.client("sqs", server.url)
     for name, attributes in queues:
         admin.create_queue(QueueName=name, Attributes=attributes)
@@ -87,9 +92,7 @@ def torture(site, clients, queues, seed):
     seconds, began, kills, lost = float(os.environ.get("SMELT_TORTURE_S", "0")), time.monotonic(), 0, 0
     while kills < KILLS or time.monotonic() < began + seconds:
         time.sleep(0.3 + rng.random() * 0.7)
-        with history.lock:
-            history.life += 1
-        lost += server.crash(rng, power=kills % 2 == 1)
+        lost += server.crash(rng, kills % 2 == 1, history)
         kills += 1
         if history.errors:
             break
@@ -98,7 +101,7 @@ def torture(site, clients, queues, seed):
     for t in threads:
         t.join(60)
         assert not t.is_alive()
-    server.crash(rng, power=True)
+    server.crash(rng, True, history)
     if queues[0][0].endswith("-dead"):
         arn = sqs_history.dead_arn(queues[-1][0])
         _, _, tasks = site.sqs_json(server.url, "ListMessageMoveTasks", SourceArn=arn, MaxResults=10)
@@ -117,7 +120,8 @@ def seed():
 
 
 def test_standard_queue_with_dead_letters_and_moves(site):
-    redrive = '{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:jobs-dead","maxReceiveCount":"2"}'
+    redrive = '{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:jobs-dead","maxReceiveCount":"%d"}' % (
+        sqs_history.MOVING_COUNT_MAX)
     clients = [(sqs_history.Standard, "w%d" % i) for i in range(4)] + [(sqs_history.Mover, "mover")]
     torture(site, clients, [("jobs-dead", {}), ("jobs", {"RedrivePolicy": redrive})], seed())
 
@@ -128,13 +132,57 @@ def test_fifo_queue(site):
     torture(site, clients, [("jobs.fifo", {"FifoQueue": "true"})], seed())
 
 
+def receive(client, queue, **more):
+    got = client.receive_message(QueueUrl=queue, VisibilityTimeout=600, AttributeNames=["All"], **more)
+    return [(m["Body"], m["Attributes"]["ApproximateReceiveCount"], m["ReceiptHandle"])
+            for m in got.get("Messages", [])]
+
+
+def test_receive_is_not_answered_before_its_record_is_written(site):
+    """Or a kill would hand the message to a second consumer while the first one has a valid receipt."""
+    server = Server(site)
+    client = site.client("sqs", server.url, read_timeout=2)
+    client.create_queue(QueueName="jobs")
+    for wait_s in (0, 20):  # a receive, and a delivery to one who waits
+        client.send_message(QueueUrl="jobs", MessageBody="m", DelaySeconds=1 if wait_s else 0)
+        server.disk.tell("hold-write")
+        with pytest.raises(botocore.exceptions.BotoCoreError):
+            print(receive(client, "jobs", WaitTimeSeconds=wait_s))
+        server.process.kill()
+        server.disk.tell("hold-write", False)
+        server.start()
+        body, times, handle = receive(client, "jobs", WaitTimeSeconds=1)[0]
+        assert (body, times) == ("m", "1")
+        client.delete_message(QueueUrl="jobs", ReceiptHandle=handle)
+
+
+def test_kill_after_the_answer_to_a_receive_does_not_release_the_message(site):
+    """It does not wait for the sync either: here that never ends."""
+    server = Server(site)
+    client = site.client("sqs", server.url)
+    client.create_queue(QueueName="jobs.fifo", Attributes={"FifoQueue": "true"})
+    for body in ("first", "second"):
+        client.send_message(QueueUrl="jobs.fifo", MessageBody=body, MessageGroupId="g", MessageDeduplicationId=body)
+    for times in ("1", "2"):
+        server.disk.tell("hold-sync")
+        body, told, handle = receive(client, "jobs.fifo")[0]
+        assert (body, told) == ("first", times)
+        server.process.kill()
+        server.disk.tell("hold-sync", False)
+        server.start()
+        assert receive(client, "jobs.fifo") == []  # nor is its group released
+        client.change_message_visibility(QueueUrl="jobs.fifo", ReceiptHandle=handle,
+                                         VisibilityTimeout=0 if times == "1" else 60)
+    client.delete_message(QueueUrl="jobs.fifo", ReceiptHandle=handle)
+    assert receive(client, "jobs.fifo")[0][:2] == ("second", "1")
+
+
 def test_failed_sync_ends_the_process_and_nothing_is_acknowledged(site):
     server = Server(site)
     client = site.client("sqs", server.url)
     client.create_queue(QueueName="jobs")
     client.send_message(QueueUrl="jobs", MessageBody="kept")
-    with open(server.disk.notes + ".fail", "w"):
-        pass
+    server.disk.tell("fail")
     with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)) as error:
         client.send_message(QueueUrl="jobs", MessageBody="not acknowledged")
     print(error.value)
@@ -142,7 +190,7 @@ def test_failed_sync_ends_the_process_and_nothing_is_acknowledged(site):
     assert "journal_failed" in server.process.log() and "sync the journal" in server.process.log()
     kinds = [kind for kind, _, _, _ in server.disk.read()]
     assert kinds[kinds.index(3):] == [3]  # it was not tried again, and nothing was written after it
-    os.unlink(server.disk.notes + ".fail")
+    server.disk.tell("fail", False)
     server.start()
     assert "kept" in drain(client, ["jobs"])
 

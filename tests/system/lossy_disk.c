@@ -1,7 +1,8 @@
 // Loaded into the real process (LD_PRELOAD): notes what each write to the queue's files replaced, and which
 // files were synced after it, so that after a kill -9 the test can take back what a power loss would have
 // taken (lossy_disk.py). SMELT_LOSSY names the file of notes. While the file SMELT_LOSSY.fail exists, a sync
-// fails.
+// fails; while SMELT_LOSSY.hold-write or .hold-sync does, a write or a sync waits. SMELT_LOSSY_SLOW_US: so long
+// each write takes, so that a kill comes before it more often.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,12 +20,27 @@ struct note { // followed by the path, and for a write by what was there before
 };
 
 static int notes_fd = -1;
+static useconds_t slow_us;
 
 __attribute__((constructor)) static void start(void)
 {
-    const char *name = getenv("SMELT_LOSSY");
+    const char *name = getenv("SMELT_LOSSY"), *slow = getenv("SMELT_LOSSY_SLOW_US");
+    slow_us = slow != NULL ? (useconds_t)atoi(slow) : 0;
     if (name != NULL)
         notes_fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+static int told(const char *what) // whether the file SMELT_LOSSY.WHAT exists
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s.%s", getenv("SMELT_LOSSY"), what);
+    return access(path, F_OK) == 0;
+}
+
+static void hold(const char *what)
+{
+    while (told(what))
+        usleep(1000);
 }
 
 // The path of a file of the queue; 0: another one.
@@ -54,6 +70,8 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
         real = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
     size_t path_bytes = path_of(fd, path);
     if (path_bytes > 0) {
+        usleep(slow_us);
+        hold("hold-write");
         char *before = calloc(1, len + 1);
         if (before == NULL || pread(fd, before, len, at) < 0)
             abort();
@@ -71,14 +89,14 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
 int fdatasync(int fd)
 {
     static int (*real)(int);
-    char path[4096], fail[4096];
+    char path[4096];
     if (real == NULL)
         real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
     size_t path_bytes = path_of(fd, path);
     if (path_bytes == 0)
         return real(fd);
-    snprintf(fail, sizeof fail, "%s.fail", getenv("SMELT_LOSSY"));
-    if (access(fail, F_OK) == 0) {
+    hold("hold-sync");
+    if (told("fail")) {
         add((struct note){.kind = 3, .path_bytes = (uint32_t)path_bytes}, path, NULL);
         errno = EIO;
         return -1;

@@ -17,8 +17,16 @@ class LossyDisk:
         source = os.path.join(smelt.ROOT, "tests", "system", "lossy_disk.c")
         subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self.library, source, "-ldl"], check=True)
 
-    def environment(self):
-        return {"LD_PRELOAD": self.library, "SMELT_LOSSY": self.notes}
+    def environment(self, slow_us=0):
+        return {"LD_PRELOAD": self.library, "SMELT_LOSSY": self.notes, "SMELT_LOSSY_SLOW_US": str(slow_us)}
+
+    def tell(self, what, on=True):
+        """'fail': syncs fail from now on; 'hold-write', 'hold-sync': they wait."""
+        path = self.notes + "." + what
+        if on:
+            open(path, "w").close()
+        else:
+            os.unlink(path)
 
     def read(self):
         """[(kind, path, offset, bytes before)]; the last note may be cut."""

@@ -10,6 +10,7 @@ import botocore.exceptions
 
 ERRORS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 HIDDEN_S = 3
+MOVING, MOVING_COUNT_MAX = "jobs", 2  # the queue with dead letters, and its maxReceiveCount
 MARGIN_S = 0.05
 
 
@@ -20,9 +21,10 @@ def dead_arn(queue):
 class History:
     def __init__(self):
         self.lock = threading.Lock()
-        self.life = 0  # of the server: a kill may forget its last receives
+        self.life = 0  # of the machine: a power loss may forget the last receives, a kill may not
         self.attempted, self.sent, self.deleted, self.delete_asked = set(), {}, set(), set()
         self.hidden = {}  # body: (life, until when on the monotonic clock)
+        self.counts = {}  # (body, when sent): (life, the receive counts that were told)
         self.received = 0
         self.errors = []
 
@@ -35,11 +37,26 @@ class History:
             if sequence is not None and before != (message_id, sequence):
                 self.wrong("%s was sent as %s, and its duplicate as %s" % (body, before, (message_id, sequence)))
 
-    def on_received(self, bodies, life, asked_at):
+    def on_count(self, body, m, queue, life):
+        """A receive count is told once, and no dead letter is received from its source again."""
+        count, key = int(m["Attributes"]["ApproximateReceiveCount"]), (body, m["Attributes"]["SentTimestamp"])
+        if queue == MOVING and count > MOVING_COUNT_MAX:
+            self.wrong("%s was received %d times from %s" % (body, count, queue))
+        if not life == self.life:
+            return
+        seen_life, seen = self.counts.get(key, (life, set()))
+        seen = seen if seen_life == life else set()
+        if count in seen:
+            self.wrong("%s was received twice for the %d. time" % (body, count))
+        self.counts[key] = (life, seen | {count})
+
+    def on_received(self, messages, queue, life, asked_at):
         now = time.monotonic()
         with self.lock:
-            for body in bodies:
+            for m in messages:
+                body = m["Body"].rstrip(".")
                 self.received += 1
+                self.on_count(body, m, queue, life)
                 if body not in self.attempted:
                     self.wrong("%s was received and never sent" % body)
                 if body in self.deleted:
@@ -87,8 +104,8 @@ class Client(threading.Thread):
     def receive(self, queue, **more):
         h, life, asked_at = self.history, self.history.life, time.monotonic()
         got = self.client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_S,
-                                          **more).get("Messages", [])
-        h.on_received([m["Body"].rstrip(".") for m in got], life, asked_at)
+                                          AttributeNames=["All"], **more).get("Messages", [])
+        h.on_received(got, queue, life, asked_at)
         return got
 
     def delete(self, queue, messages):

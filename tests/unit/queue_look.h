@@ -370,10 +370,13 @@ static inline bool world_compare(struct world *w, const struct look *l)
     struct model *m = &w->model;
     struct verdict first = {""}, last = {""};
     bool any = false;
+    int promised = world_promised(w);
     s = found = m->durable;
-    for (int k = 0; k <= m->effect_count; k++) {
-        struct verdict *why = k == 0 ? &first : &last;
-        if (k > 0)
+    for (int k = 0; k < promised; k++)
+        effect_apply(m, &s, &m->effects[k]);
+    for (int k = promised; k <= m->effect_count; k++) {
+        struct verdict *why = k == promised ? &first : &last;
+        if (k > promised)
             effect_apply(m, &s, &m->effects[k - 1]);
         bool fit = fits(m, &s, l, why);
         world_trace("%d of %d effects: %s", k, m->effect_count, fit ? "fits" : why->text);
@@ -382,8 +385,10 @@ static inline bool world_compare(struct world *w, const struct look *l)
         any = any || fit;
     }
     if (!any)
-        return world_wrong(w, "if nothing was lost: %s | if all since the last commit was: %s",
-                           m->effect_count > 0 ? last.text : first.text, first.text);
+        return world_wrong(w, "if nothing was lost: %s | if all that may be lost was: %s",
+                           m->effect_count > promised ? last.text : first.text, first.text);
+    w->power_lost = false;
+    w->marked = 0;
     settled(m, &found, l);
     return true;
 }

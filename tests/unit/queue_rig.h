@@ -16,18 +16,27 @@ struct rig {
     uint32_t segment_bytes;
     int64_t cooldown_ms; // 0, unless the test is about it
     uint64_t ids;        // message ids are numbers here
+    uint64_t written;    // sequence up to which all is said to outlive a kill
     const char *tenant;  // group of messages sent to standard queues; NULL: none
     struct error error;
 };
 
+static inline void rig_on_written(void *ctx, uint64_t sequence)
+{
+    ((struct rig *)ctx)->written = sequence;
+}
+
 static inline enum err rig_open(struct rig *r)
 {
+    r->written = 0;
     struct queues_config c = {.dir = "/store",
                               .io = &r->disk.io,
                               .segment_bytes = r->segment_bytes,
                               .cooldown_ms = r->cooldown_ms,
                               .wall_ms = r->wall_ms,
-                              .monotonic_ms = r->monotonic_ms};
+                              .monotonic_ms = r->monotonic_ms,
+                              .ctx = r,
+                              .on_written = rig_on_written};
     memset(c.store_id, 5, sizeof c.store_id);
     memset(c.boot_id, r->boot, sizeof c.boot_id);
     enum err err = queues_open(&c, &r->queues, &r->error);
@@ -162,8 +171,9 @@ static inline size_t rig_receive(struct rig *r, struct queue *q, size_t max, int
     struct received got[10];
     struct fault f;
     size_t count = 0;
+    uint64_t wait_for;
     struct receive_in in = {.max = max, .visibility_s = visibility_s, .over_limit_is_error = true};
-    CHECK(queue_receive(r->queues, q, r->now_ms, &in, got, &count, &f) == SQS_OK);
+    CHECK(queue_receive(r->queues, q, r->now_ms, &in, got, &count, &wait_for, &f) == SQS_OK);
     for (size_t i = 0; i < count; i++) {
         AUTO_BUF struct buf scratch = {0}, handle = {0};
         struct message_out m;

@@ -29,7 +29,10 @@ struct world {
     int life, received_in[MODEL_MESSAGES]; // in which life last
     uint64_t seed, chance;
     int64_t latest_ms, committed_ms; // store time that was reached, and at the last commit
-    bool anchored; // store time of this boot of the machine is known from a commit
+    bool anchored;                 // store time of this boot of the machine is known from a commit
+    bool power_lost;               // since the model was last compared
+    uint64_t marks[MODEL_EFFECTS]; // of each effect: no record after this one tells of it
+    int marked;
     char why[400]; // what does not fit; "": all does
 };
 
@@ -520,6 +523,7 @@ static inline void world_turn(struct world *w)
                     (unsigned long long)stats.free_bytes, (unsigned long long)stats.reserve_bytes,
                     (unsigned long long)stats.live_bytes);
         model_committed(&w->model);
+        w->marked = 0;
         w->anchored = true;
         if (!full && !world_full(w))
             w->committed_ms = w->rig.now_ms;
@@ -595,6 +599,21 @@ static inline void world_step(struct world *w)
     }
 }
 
+static inline void world_mark(struct world *w)
+{
+    while (w->marked < w->model.effect_count)
+        w->marks[w->marked++] = journal_next_sequence(queues_journal(w->rig.queues)) - 1;
+}
+
+// How many of the effects a kill of the process cannot take away: receives were answered then.
+static inline int world_promised(const struct world *w)
+{
+    int count = 0;
+    while (!w->power_lost && count < w->marked && w->marks[count] <= w->rig.written)
+        count++;
+    return count;
+}
+
 // Until the disk ends it, or something is wrong. True: all steps were made.
 static inline bool world_live(struct world *w, int steps)
 {
@@ -602,6 +621,7 @@ static inline bool world_live(struct world *w, int steps)
         return false;
     for (int i = 0; i < steps && w->why[0] == '\0' && !world_failed(w); i++) {
         world_step(w);
+        world_mark(w);
         if (world_dice(w, 3) == 0 && !world_failed(w))
             world_turn(w);
     }

@@ -254,8 +254,9 @@ static size_t attempt(struct queue *q, const char *id, struct received *out)
 {
     struct receive_in in = {.max = 10, .visibility_s = 20, .attempt = span_from(id)};
     struct fault f;
+    uint64_t wait_for;
     size_t count;
-    ck_assert_int_eq(queue_receive(r.queues, q, r.now_ms, &in, out, &count, &f), SQS_OK);
+    ck_assert_int_eq(queue_receive(r.queues, q, r.now_ms, &in, out, &count, &wait_for, &f), SQS_OK);
     return count;
 }
 

@@ -95,7 +95,8 @@ static uint64_t make_store(struct rig *r)
     struct received got[10];
     size_t count = 0;
     struct receive_in in = {.max = 10, .visibility_s = 5};
-    ck_assert_int_eq(queue_receive(r->queues, q, r->now_ms, &in, got, &count, &f), SQS_OK);
+    ck_assert_int_eq(queue_receive(r->queues, q, r->now_ms, &in, got, &count, &wait_for, &f),
+                     SQS_OK);
     for (size_t i = 0; i < count; i += 2) {
         AUTO_BUF struct buf handle = {0};
         receipt_text(r->queues, &got[i].receipt, &handle);

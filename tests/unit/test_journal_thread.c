@@ -12,14 +12,25 @@ enum { RECORDS = 4000, PER_TURN = 7 };
 
 static struct loop *loop;
 static struct journal *journal;
-static uint64_t durable, last_appended;
-static int appended, callbacks;
+static uint64_t durable, written, last_appended;
+static int appended, callbacks, writes_ahead;
 static bool failed;
+
+static void on_written(void *ctx, uint64_t sequence)
+{
+    (void)ctx;
+    ck_assert_uint_gt(sequence, written);
+    ck_assert_uint_gt(sequence, durable);
+    ck_assert_uint_eq(journal_written(journal), sequence);
+    writes_ahead += journal_durable(journal) < sequence;
+    written = sequence;
+}
 
 static void on_durable(void *ctx, uint64_t sequence)
 {
     (void)ctx;
     ck_assert_uint_gt(sequence, durable);
+    ck_assert_uint_le(sequence, written);
     ck_assert_uint_le(sequence, last_appended + 1); // a segment's end has a number too
     durable = sequence;
     callbacks++;
@@ -63,6 +74,8 @@ static bool append_some(void *ctx)
                 ck_assert_int_eq(journal_read(journal, r.place, &buf, &payload, NULL), OK);
         }
     }
+    if (appended % 3 == 0)
+        journal_await_written(journal);
     journal_flush(journal);
     return appended < RECORDS;
 }
@@ -80,6 +93,7 @@ START_TEST(commits_in_a_thread_come_back_in_order)
                                     .loop = loop,
                                     .ctx = &replayed,
                                     .replay = count_records,
+                                    .on_written = on_written,
                                     .on_durable = on_durable,
                                     .on_failed = on_failed};
     ck_assert_msg(journal_open(&config, &journal, &error) == OK, "%s", error.msg);
@@ -89,6 +103,7 @@ START_TEST(commits_in_a_thread_come_back_in_order)
     ck_assert_int_eq(appended, RECORDS);
     ck_assert_int_gt(callbacks, 1);
     ck_assert_int_lt(callbacks, RECORDS); // many records a commit
+    ck_assert_int_gt(writes_ahead, 0);
     journal_close(journal);
     ck_assert_int_eq(journal_open(&config, &journal, &error), OK);
     ck_assert_int_eq(replayed, RECORDS);

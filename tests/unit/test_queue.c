@@ -485,9 +485,10 @@ static enum sqs_code receive_one(struct queue *q, bool over_limit_is_error, size
 {
     struct received one[10];
     struct fault f;
+    uint64_t wait_for;
     struct receive_in in = {
         .max = 10, .visibility_s = 600, .over_limit_is_error = over_limit_is_error};
-    return queue_receive(r.queues, q, r.now_ms, &in, one, count, &f);
+    return queue_receive(r.queues, q, r.now_ms, &in, one, count, &wait_for, &f);
 }
 
 // A short poll hears of the limit, a long one waits; a FIFO queue never says it.

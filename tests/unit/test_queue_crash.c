@@ -17,6 +17,7 @@ static void crash(struct world *w, bool power)
     if (w->rig.now_ms > w->latest_ms)
         w->latest_ms = w->rig.now_ms;
     rig_close(&w->rig);
+    w->power_lost = w->power_lost || power;
     if (power)
         fake_disk_power_loss(&w->rig.disk, fake_random(&w->chance));
     else
