@@ -60,6 +60,11 @@ size_t utf8_length(struct span s)
     return count;
 }
 
+static bool is_xml_character(uint32_t c)
+{
+    return (c >= 0x20 && c != 0xfffe && c != 0xffff) || c == '\t' || c == '\n' || c == '\r';
+}
+
 bool utf8_xml_valid(struct span s)
 {
     for (size_t i = 0; i < s.len;) {
@@ -70,13 +75,23 @@ bool utf8_xml_valid(struct span s)
         }
         uint32_t c;
         size_t n = utf8_next((const uint8_t *)s.data + i, s.len - i, &c);
-        if (n == 0 || c == 0xfffe || c == 0xffff)
-            return false;
-        if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
+        if (n == 0 || !is_xml_character(c))
             return false;
         i += n;
     }
     return true;
+}
+
+void utf8_xml_mend(char *text)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len;) {
+        uint32_t c;
+        size_t n = utf8_next((const uint8_t *)text + i, len - i, &c);
+        if (n == 0 || !is_xml_character(c))
+            memset(text + i, '?', n > 0 ? n : 1);
+        i += n > 0 ? n : 1;
+    }
 }
 
 static bool is_unreserved(char c)
@@ -231,7 +246,7 @@ const char *nearest_name(const char *name, const char *const *candidates)
     size_t best_distance = 4;
     for (; *candidates != NULL; candidates++) {
         size_t distance = edit_distance(name, *candidates);
-        if (distance < best_distance && distance < strlen(name)) {
+        if (distance < best_distance && distance <= strlen(name) / 2) {
             best = *candidates;
             best_distance = distance;
         }

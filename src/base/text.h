@@ -8,6 +8,8 @@ bool utf8_valid(struct span s);
 size_t utf8_length(struct span s); // characters of valid UTF-8
 // SQS and XML 1.0: #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF, well-formed.
 bool utf8_xml_valid(struct span s);
+// Makes it so, in its place: each byte of what is not becomes a '?'.
+void utf8_xml_mend(char *text);
 
 // The value of a hexadecimal digit of either case; -1 if c is none.
 int hex_digit(char c);

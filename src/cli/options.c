@@ -54,13 +54,13 @@ static void print_help(const struct options *o, const char *usage, const char *a
     printf("\nEvery option can also be set by an environment variable: --sqs-listen is SMELT_SQS_LISTEN.\n");
 }
 
-// "smelt predict [options] FILE…" -> the length of "smelt predict"
+// "smelt queue peek [options] QUEUE" -> the length of "smelt queue peek"
 static int command_length(const char *usage)
 {
-    const char *space = strchr(usage, ' ');
-    if (space != NULL)
-        space = strchr(space + 1, ' ');
-    return space != NULL ? (int)(space - usage) : (int)strlen(usage);
+    size_t len = strcspn(usage, "[<ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    while (len > 0 && usage[len - 1] == ' ')
+        len--;
+    return (int)len;
 }
 
 static int usage_error(const struct options *o, const char *usage, const char *name, size_t len)

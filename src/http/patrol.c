@@ -80,8 +80,13 @@ static void cut_off(struct conn *c, int status, const char *text)
 {
     log_event(LOG_DEBUG, "request_cut_off", "peer=%s status=%d reason=\"%s\"", c->peer, status,
               text);
-    if (c->request == NULL || !http_request_replied(&c->request->pub))
+    struct request *r = c->request;
+    if (r == NULL || !r->head_checked) {
         send_text(c, status, text);
+    } else if (!r->replied) {
+        r->cut_off = true;
+        request_refuse(r, status, text);
+    }
     shutdown(c->fd, SHUT_RDWR);
 }
 

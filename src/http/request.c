@@ -231,13 +231,24 @@ static enum MHD_Result queue_reply(struct request *r)
     return result;
 }
 
-// A request that no role shall see: one clear line, and the connection is closed behind it.
+void request_refuse(struct request *r, int status, const char *text)
+{
+    const struct http_handlers *h = &r->pub.server->handlers;
+    if (h->on_refused != NULL) {
+        r->role_knows = true;
+        h->on_refused(h->ctx, &r->pub, status, text);
+    }
+    if (!r->replied)
+        reply_text(r, status, text);
+}
+
+// A request that no role shall serve: it gets the reason, and the connection is closed behind it.
 static enum MHD_Result refuse_head(struct request *r, int status, const char *text)
 {
     log_event(LOG_DEBUG, "request_refused", "peer=%s status=%d reason=\"%s\"", r->conn->peer,
               status, text);
     r->has_body = false; // not to be waited for
-    reply_text(r, status, text);
+    request_refuse(r, status, text);
     return queue_reply(r);
 }
 
@@ -447,6 +458,8 @@ static void send_raw(struct request *r, int status, const struct http_header *he
 
 static bool body_is_pending(const struct request *r)
 {
+    if (r->cut_off)
+        return true;
     if (r->whole || !r->has_body || (r->in_head && r->expects_continue))
         return false;
     return r->pub.content_length < 0 || r->pub.content_length > KEEP_DISCARD_BYTES;

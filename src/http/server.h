@@ -11,10 +11,11 @@
 // rest of the body is read first and the connection stays; else the reply goes out at once, up to
 // 64 MiB more are read and dropped, and the connection is closed.
 //
-// Refused before the role sees it (clear one-line text body, connection closed): malformed
-// requests, too many or too large headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400).
-// Cut off likewise: what the client ends before it is whole (400), heads and bodies that come in
-// too slowly (408), bodies that do not fit into memory beside all others (503).
+// Refused before the role sees it (connection closed): malformed requests, too many or too large
+// headers (431), CL+TE conflicts, missing Host on HTTP/1.1 (400). Cut off likewise: what the client
+// ends before it is whole (400), heads and bodies that come in too slowly (408). The role says it
+// in its own form (on_refused), or the client gets one clear line of text; what libmicrohttpd
+// itself cannot read gets a line of its own making.
 #pragma once
 
 #include "base/arena.h"
@@ -46,6 +47,10 @@ struct http_handlers {
     // The buffered body is over its limit, or (r->overloaded) all together are over the server's:
     // reply in the role's own form.
     void (*on_too_large)(void *ctx, struct http_request *r);
+    // The server refuses a request whose head was read, as far as it could be: may be the first
+    // and only call for it beside on_done. http_reply with this status, or nothing: one line of
+    // text. May be NULL.
+    void (*on_refused)(void *ctx, struct http_request *r, int status, const char *text);
     // The request ends: replied and sent, or the client went away. Release what r->user owns. The
     // request and its arena are gone afterwards. Called exactly once per on_head.
     void (*on_done)(void *ctx, struct http_request *r);

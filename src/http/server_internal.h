@@ -64,6 +64,7 @@ struct request {
     bool kept;     // so MHD keeps it, and asks for its reply at every run
     bool gone;     // the client hung up
     bool replied;  // the role replied
+    bool cut_off;  // the reply goes around MHD at once, and the connection ends
     bool sent_raw; // the reply went out around MHD; what comes in is discarded
     // below: not cleared between requests
     struct http_header headers_inline[HEADERS_INLINE];
@@ -115,6 +116,9 @@ void patrol_add(struct conn *c);
 void patrol_remove(struct conn *c);
 void patrol_look_again(struct conn *c);  // a request of it has ended
 void patrol_fins(struct http_server *s); // at the end of a turn, behind MHD
+
+// Replies to a request that the server refuses.
+void request_refuse(struct request *r, int status, const char *text);
 
 // Wakes a suspended request, whose client is to be sent away.
 void request_abandon(struct request *r);

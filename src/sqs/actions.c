@@ -91,7 +91,7 @@ enum sqs_code call_queue(struct sqs_call *c)
 
 // --- names and attributes ---
 
-static bool name_characters(struct span name)
+bool call_is_name(struct span name)
 {
     for (size_t i = 0; i < name.len; i++) {
         char ch = name.data[i];
@@ -108,12 +108,12 @@ static enum sqs_code check_queue_name(struct sqs_call *c, struct span name, bool
     bool suffix = name.len > 5 && memcmp(name.data + name.len - 5, ".fifo", 5) == 0;
     if (suffix)
         stem.len -= 5;
-    if (fifo && (!suffix || name.len > QUEUE_NAME_MAX || !name_characters(stem)))
+    if (fifo && (!suffix || name.len > QUEUE_NAME_MAX || !call_is_name(stem)))
         return fault(
             &c->fault, SQS_INVALID_PARAMETER,
             "The name of a FIFO queue can only include alphanumeric characters, hyphens, or "
             "underscores, must end with .fifo suffix and be 1 to 80 in length");
-    if (!fifo && (name.len > QUEUE_NAME_MAX || !name_characters(name)))
+    if (!fifo && (name.len > QUEUE_NAME_MAX || !call_is_name(name)))
         return fault(
             &c->fault, SQS_INVALID_PARAMETER,
             "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in "
@@ -248,29 +248,37 @@ static enum sqs_code existing_queue(struct sqs_call *c, struct queue *q)
     return code;
 }
 
-enum sqs_code call_make_tags(struct sqs_call *c, const struct named_list *given, struct tag **tags,
-                             size_t *count)
+enum sqs_code call_check_tags(struct sqs_call *c, const struct named_list *given)
 {
-    *count = 0;
+    static const char reserved[] = "aws:";
     for (size_t i = 0; i < given->count; i++) {
         struct span key = given->items[i].name, value = given->items[i].value;
-        if (key.len == 0 || utf8_length(key) > TAG_KEY_MAX || utf8_length(value) > TAG_VALUE_MAX ||
-            memchr(key.data, '\0', key.len) != NULL ||
-            (value.len > 0 && memchr(value.data, '\0', value.len) != NULL))
+        if (key.len == 0 || utf8_length(key) > TAG_KEY_MAX || utf8_length(value) > TAG_VALUE_MAX)
             return fault(&c->fault, SQS_INVALID_PARAMETER,
                          "Tag keys must be between 1 and 128 characters in length, tag values at "
                          "most 256.");
+        if (!utf8_xml_valid(key) || !utf8_xml_valid(value))
+            return fault(&c->fault, SQS_INVALID_PARAMETER,
+                         "Tag keys and values cannot have control characters.");
+        struct span start = {key.data, key.len < 4 ? key.len : 4};
+        if (span_is_nocase(start, reserved))
+            return fault(&c->fault, SQS_INVALID_PARAMETER,
+                         "Tag keys that begin with aws: are reserved for the service's own use.");
     }
-    *tags = calloc(given->count + 1, sizeof **tags);
+    return SQS_OK;
+}
+
+void call_make_tags(const struct named_list *from, struct tag **tags, size_t *count)
+{
+    *tags = calloc(from->count + 1, sizeof **tags);
     CHECK(*tags != NULL);
-    for (size_t i = 0; i < given->count; i++) {
-        struct span key = given->items[i].name, value = given->items[i].value;
+    for (size_t i = 0; i < from->count; i++) {
+        struct span key = from->items[i].name, value = from->items[i].value;
         (*tags)[i].key = strndup(key.data, key.len);
         (*tags)[i].value = value.len > 0 ? strndup(value.data, value.len) : strdup("");
         CHECK((*tags)[i].key != NULL && (*tags)[i].value != NULL);
     }
-    *count = given->count;
-    return SQS_OK;
+    *count = from->count;
 }
 
 static enum sqs_code new_queue(struct sqs_call *c, bool fifo)
@@ -284,14 +292,16 @@ static enum sqs_code new_queue(struct sqs_call *c, bool fifo)
     if (code == SQS_OK)
         code = check_dead_letter_queue(c, &a, c->in.queue_name);
     if (code == SQS_OK)
-        code = call_make_tags(c, &c->in.tags, &tags, &tag_count);
-    if (code == SQS_OK && tag_count > QUEUE_TAGS_MAX)
+        code = call_check_tags(c, &c->in.tags);
+    if (code == SQS_OK && c->in.tags.count > QUEUE_TAGS_MAX)
         code = fault(&c->fault, SQS_INVALID_PARAMETER,
-                     "Too many tags added for queue: %zu, the limit is %d.", tag_count,
+                     "Too many tags added for queue: %zu, the limit is %d.", c->in.tags.count,
                      QUEUE_TAGS_MAX);
-    if (code == SQS_OK)
+    if (code == SQS_OK) {
+        call_make_tags(&c->in.tags, &tags, &tag_count);
         code = queue_create(c->queues, c->now_ms, c->in.queue_name, &a, tags, tag_count, &c->queue,
                             &wait_for, &c->fault);
+    }
     if (code == SQS_OK) {
         call_wait_for(c, wait_for);
         return SQS_OK;

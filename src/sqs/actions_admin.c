@@ -26,9 +26,8 @@ static enum sqs_code replace_tags(struct sqs_call *c, const struct named_list *a
         return fault(&c->fault, SQS_INVALID_PARAMETER,
                      "Too many tags added for queue: %zu, the limit is %d.", all->count,
                      QUEUE_TAGS_MAX);
-    enum sqs_code code = call_make_tags(c, all, &tags, &count);
-    if (code == SQS_OK)
-        code = queue_set_tags(c->queues, c->queue, tags, count, &wait_for, &c->fault);
+    call_make_tags(all, &tags, &count);
+    enum sqs_code code = queue_set_tags(c->queues, c->queue, tags, count, &wait_for, &c->fault);
     if (code != SQS_OK)
         tags_free(tags, count);
     call_wait_for(c, wait_for);
@@ -55,6 +54,9 @@ enum sqs_code action_tag(struct sqs_call *c)
         return code;
     if (c->in.tags.count == 0)
         return fault_missing(&c->fault, c->json ? "Tags" : "Tag.1.Key");
+    code = call_check_tags(c, &c->in.tags);
+    if (code != SQS_OK)
+        return code;
     present_tags(c, &all);
     for (size_t i = 0; i < c->in.tags.count; i++) {
         const struct named_value *given = &c->in.tags.items[i];
@@ -192,8 +194,10 @@ static enum sqs_code check_permission(struct sqs_call *c)
         return fault_missing(f, c->json ? "AWSAccountIds" : "AWSAccountId.1");
     if (c->in.actions.count == 0)
         return fault_missing(f, c->json ? "Actions" : "ActionName.1");
-    if (c->in.label.len > 80)
-        return fault_value(f, c->in.label, "Label", "Must be at most 80 characters.");
+    if (c->in.label.len > 80 || !call_is_name(c->in.label))
+        return fault_value(f, c->in.label, "Label",
+                           "Can only include alphanumeric characters, hyphens, or underscores. 1 "
+                           "to 80 in length");
     for (size_t i = 0; i < c->in.account_ids.count; i++) {
         uint64_t number;
         struct span id = c->in.account_ids.items[i].text;
@@ -215,7 +219,7 @@ static enum sqs_code check_permission(struct sqs_call *c)
 
 static enum sqs_code store_policy(struct sqs_call *c, json_t *policy)
 {
-    char *text = policy != NULL ? json_dumps(policy, JSON_COMPACT) : NULL;
+    char *text = policy != NULL ? json_dumps(policy, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     struct named_list change = {0};
     struct named_value *item = named_item(c->arena, &change, 0);
     item->name = SPAN("Policy");

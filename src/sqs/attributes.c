@@ -1,6 +1,7 @@
 #include "sqs/attributes.h"
 
 #include "base/check.h"
+#include "base/text.h"
 #include "sqs/policy.h"
 
 #include <jansson.h>
@@ -149,7 +150,7 @@ static enum sqs_code set_redrive(struct queue_attributes *a, struct span value, 
         json_t *kept = json_pack("{s:s,s:I}", "deadLetterTargetArn", arn, "maxReceiveCount",
                                  (json_int_t)count);
         free(a->redrive_policy);
-        a->redrive_policy = json_dumps(kept, JSON_COMPACT);
+        a->redrive_policy = json_dumps(kept, JSON_COMPACT | JSON_ENSURE_ASCII);
         json_decref(kept);
         CHECK(a->redrive_policy != NULL);
         snprintf(a->dead_letter_queue, sizeof a->dead_letter_queue, "%.*s", (int)name.len,
@@ -202,7 +203,7 @@ static enum sqs_code set_text(struct queue_attributes *a, const struct attribute
         }
         return SQS_OK;
     }
-    if (value.len > POLICY_BYTES_MAX || memchr(value.data, '\0', value.len) != NULL)
+    if (value.len > POLICY_BYTES_MAX || !utf8_xml_valid(value))
         return fault(f, SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter %s.",
                      spec->name);
     enum sqs_code code = SQS_OK;
@@ -227,10 +228,6 @@ enum sqs_code attribute_set(struct queue_attributes *a, const struct attribute_s
     if (spec->kind == ATTRIBUTE_TEXT)
         return set_text(a, spec, value, f);
     if (spec->kind == ATTRIBUTE_INT) {
-        if (value.len == 0) { // as good as not given
-            *int_of(a, spec) = spec->fallback;
-            return SQS_OK;
-        }
         if (!span_to_u64(value, (uint64_t)spec->max, &number) || number < (uint64_t)spec->min)
             return fault(f, SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter %s.",
                          spec->name);
@@ -248,11 +245,13 @@ enum sqs_code attribute_set(struct queue_attributes *a, const struct attribute_s
 enum sqs_code attribute_restore(struct queue_attributes *a, const struct attribute_spec *spec,
                                 struct span value, struct fault *f)
 {
-    if (spec->offset != AT(policy))
+    if (spec->offset == AT(redrive_policy))
+        return set_redrive(a, value, f);
+    if (spec->kind != ATTRIBUTE_TEXT)
         return attribute_set(a, spec, value, f);
-    free(a->policy);
-    a->policy = strndup(value.data, value.len);
-    CHECK(a->policy != NULL);
+    free(*text_of(a, spec));
+    *text_of(a, spec) = strndup(value.data, value.len);
+    CHECK(*text_of(a, spec) != NULL);
     return SQS_OK;
 }
 
@@ -277,7 +276,7 @@ bool attribute_get(const struct queue_attributes *a, const struct attribute_spec
     int value = *int_of(a, spec);
     if (spec->fifo_only && !a->fifo)
         return false;
-    if (spec->offset == AT(kms_reuse_s) && value == spec->fallback)
+    if (spec->offset == AT(kms_reuse_s) && value == spec->fallback && a->kms_key == NULL)
         return false;
     if (spec->kind == ATTRIBUTE_CHOICE)
         buf_add_text(out, spec->choices[value]);

@@ -65,8 +65,9 @@ bool call_write_message(struct sqs_call *c, const struct received *r, struct buf
 
 typedef enum sqs_code action_fn(struct sqs_call *c);
 enum sqs_code call_set_attributes(struct sqs_call *c, const struct named_list *given);
-enum sqs_code call_make_tags(struct sqs_call *c, const struct named_list *given, struct tag **tags,
-                             size_t *count); // checked copies
+bool call_is_name(struct span name); // letters, digits, hyphens, underscores: at least one
+enum sqs_code call_check_tags(struct sqs_call *c, const struct named_list *given);
+void call_make_tags(const struct named_list *from, struct tag **tags, size_t *count); // copies
 enum sqs_code call_page(struct sqs_call *c, const char *list_name,
                         bool (*wanted)(void *ctx, const struct queue_info *info), void *ctx,
                         bool always); // a page of queue URLs; always: also an empty list

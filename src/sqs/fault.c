@@ -1,5 +1,7 @@
 #include "sqs/fault.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -45,6 +47,10 @@ static const struct sqs_code_info infos[SQS_CODE_COUNT] = {
     [SQS_REQUEST_EXPIRED] = {"RequestExpired", "RequestExpired", 400, true},
     [SQS_ACCESS_DENIED] = {"AccessDeniedException", "AccessDenied", 403, true},
     [SQS_TOO_LARGE] = {"RequestEntityTooLarge", "RequestEntityTooLarge", 413, true},
+    [SQS_BAD_HTTP] = {"MalformedHttpRequestException", "MalformedHttpRequest", 400, true},
+    [SQS_HEAD_TOO_LARGE] = {"RequestHeaderSectionTooLarge", "RequestHeaderSectionTooLarge", 431,
+                            true},
+    [SQS_TOO_SLOW] = {"RequestTimeoutException", "RequestTimeout", 408, true},
     [SQS_UNAVAILABLE] = {"ServiceUnavailable", "ServiceUnavailable", 503, false},
     [SQS_INTERNAL] = {"InternalFailure", "InternalFailure", 500, false},
 };
@@ -65,6 +71,8 @@ const char *sqs_code_namespace(enum sqs_code code)
     case SQS_UNKNOWN_OPERATION:
     case SQS_ACCESS_DENIED:
     case SQS_MALFORMED:
+    case SQS_BAD_HTTP:
+    case SQS_TOO_SLOW:
         return "com.amazon.coral.service";
     default:
         return "com.amazonaws.sqs";
@@ -78,6 +86,7 @@ enum sqs_code fault(struct fault *f, enum sqs_code code, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(f->message, sizeof f->message, fmt, args);
     va_end(args);
+    utf8_xml_mend(f->message); // it may quote what no reply in XML can hold, or half a character
     return code;
 }
 

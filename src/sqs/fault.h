@@ -39,6 +39,9 @@ enum sqs_code {
     SQS_REQUEST_EXPIRED,
     SQS_ACCESS_DENIED,
     SQS_TOO_LARGE,
+    SQS_BAD_HTTP, // and these two: what the HTTP server refuses by itself
+    SQS_HEAD_TOO_LARGE,
+    SQS_TOO_SLOW,
     SQS_UNAVAILABLE, // disk full, or ending
     SQS_INTERNAL,
     SQS_CODE_COUNT

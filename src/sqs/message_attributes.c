@@ -136,7 +136,7 @@ static enum sqs_code check_value(const struct attribute_in *a, struct fault *f)
         return fault(f, SQS_INVALID_PARAMETER,
                      "Can't cast the value of message (user) attribute '%.*s' to a number.", n,
                      a->name.data);
-    if (!binary && (!utf8_xml_valid(value) || !utf8_xml_valid(a->type)))
+    if (!utf8_xml_valid(a->type) || (!binary && !utf8_xml_valid(value)))
         return fault(
             f, SQS_INVALID_PARAMETER,
             "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to "

@@ -143,9 +143,11 @@ static void write_queues(struct role *role, struct buf *out)
 
 // --- metrics of the role ---
 
-static void write_number(struct buf *out, const char *kind, const char *name, uint64_t value)
+static void write_number(struct buf *out, const char *kind, const char *name, uint64_t value,
+                         const char *help)
 {
-    buf_printf(out, "# TYPE %s %s\n%s %llu\n", name, kind, name, (unsigned long long)value);
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, kind, name,
+               (unsigned long long)value);
 }
 
 static void serve_metrics(struct role *role, struct http_request *http)
@@ -156,22 +158,34 @@ static void serve_metrics(struct role *role, struct http_request *http)
     journal_stats(queues_journal(role->queues), &j);
     queues_stats(role->queues, &q);
     metrics_write(&role->metrics.all, &text);
-    write_number(&text, "gauge", "smelt_sqs_messages", q.messages);
-    write_number(&text, "gauge", "smelt_sqs_index_bytes", q.index_bytes);
-    write_number(&text, "gauge", "smelt_sqs_queues", queues_count(role->queues));
+    write_number(&text, "gauge", "smelt_sqs_messages", q.messages,
+                 "Messages stored, of all queues");
+    write_number(&text, "gauge", "smelt_sqs_index_bytes", q.index_bytes,
+                 "Memory of the index of messages");
+    write_number(&text, "gauge", "smelt_sqs_queues", queues_count(role->queues), "Queues");
     write_number(&text, "gauge", "smelt_sqs_connections",
-                 (uint64_t)http_server_connections(role->server));
-    write_number(&text, "counter", "smelt_sqs_messages_sent_total", q.sent);
-    write_number(&text, "counter", "smelt_sqs_messages_received_total", q.received);
-    write_number(&text, "counter", "smelt_sqs_messages_deleted_total", q.deleted);
-    write_number(&text, "counter", "smelt_sqs_messages_dead_lettered_total", q.dead_lettered);
-    write_number(&text, "counter", "smelt_sqs_messages_expired_total", q.expired);
-    write_number(&text, "gauge", "smelt_sqs_journal_segments", j.segments);
-    write_number(&text, "gauge", "smelt_sqs_journal_disk_bytes", j.disk_bytes);
-    write_number(&text, "gauge", "smelt_sqs_journal_live_bytes", j.live_bytes);
-    write_number(&text, "gauge", "smelt_sqs_journal_full", j.full);
-    write_number(&text, "counter", "smelt_sqs_journal_commits_total", j.commits);
-    write_number(&text, "counter", "smelt_sqs_journal_synced_bytes_total", j.synced_bytes);
+                 (uint64_t)http_server_connections(role->server), "Open connections");
+    write_number(&text, "counter", "smelt_sqs_messages_sent_total", q.sent, "Messages accepted");
+    write_number(&text, "counter", "smelt_sqs_messages_received_total", q.received,
+                 "Messages handed out");
+    write_number(&text, "counter", "smelt_sqs_messages_deleted_total", q.deleted,
+                 "Messages deleted by their consumers");
+    write_number(&text, "counter", "smelt_sqs_messages_dead_lettered_total", q.dead_lettered,
+                 "Messages moved to a dead-letter queue");
+    write_number(&text, "counter", "smelt_sqs_messages_expired_total", q.expired,
+                 "Messages that outlived their retention");
+    write_number(&text, "gauge", "smelt_sqs_journal_segments", j.segments,
+                 "Segments of the journal");
+    write_number(&text, "gauge", "smelt_sqs_journal_disk_bytes", j.disk_bytes,
+                 "Disk space of the journal");
+    write_number(&text, "gauge", "smelt_sqs_journal_live_bytes", j.live_bytes,
+                 "Bytes of records that still matter");
+    write_number(&text, "gauge", "smelt_sqs_journal_full", j.full,
+                 "1 while the disk is full and new messages are refused");
+    write_number(&text, "counter", "smelt_sqs_journal_commits_total", j.commits,
+                 "Group commits, each with a sync");
+    write_number(&text, "counter", "smelt_sqs_journal_synced_bytes_total", j.synced_bytes,
+                 "Bytes written and synced");
     write_queues(role, &text);
     reply_plain(http, 200, &text);
 }

@@ -392,6 +392,16 @@ void session_too_large(struct role *role, struct http_request *http)
     refuse(s);
 }
 
+void session_refused(struct role *role, struct http_request *http, int status, const char *text)
+{
+    struct session *s = session_new(role, http);
+    enum sqs_code code = status == 408   ? SQS_TOO_SLOW
+                         : status == 431 ? SQS_HEAD_TOO_LARGE
+                                         : SQS_BAD_HTTP;
+    fault(&s->call.fault, code, "HTTP: %s.", text);
+    refuse(s);
+}
+
 void session_end(struct session *s)
 {
     if (s->state == SESSION_WAITING)

@@ -73,6 +73,7 @@ void session_start(struct role *role, struct http_request *http); // the request
 void session_head(struct role *role, struct http_request *http);
 void session_end(struct session *s); // from on_done
 void session_too_large(struct role *role, struct http_request *http);
+void session_refused(struct role *role, struct http_request *http, int status, const char *text);
 // Replies whose records are written, or on disk.
 void sessions_written(struct role *role, uint64_t sequence);
 void sessions_synced(struct role *role, uint64_t sequence);

@@ -133,6 +133,11 @@ static void on_too_large(void *ctx, struct http_request *http)
     session_too_large(ctx, http);
 }
 
+static void on_refused(void *ctx, struct http_request *http, int status, const char *text)
+{
+    session_refused(ctx, http, status, text);
+}
+
 static void on_done(void *ctx, struct http_request *http)
 {
     (void)ctx;
@@ -243,6 +248,7 @@ static enum err open_server(struct role *role, struct error *error)
                                      .on_head = on_head,
                                      .on_request = on_request,
                                      .on_too_large = on_too_large,
+                                     .on_refused = on_refused,
                                      .on_done = on_done};
     enum err err = http_server_new(role->loop, &sc, &handlers, &role->server, error);
     if (err != OK)

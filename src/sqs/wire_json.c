@@ -79,6 +79,16 @@ static enum sqs_code take_binary(struct decoder *d, struct span *out)
     return SQS_OK;
 }
 
+// True if something is in it.
+static bool skip_list(struct json_scan *s)
+{
+    bool first = true, any = false;
+    if (scan_array_begin(s))
+        for (; scan_array_next(s, &first); any = true)
+            scan_skip(s);
+    return any;
+}
+
 static enum sqs_code take_attribute(struct decoder *d, struct attribute_in *a)
 {
     struct span key;
@@ -95,11 +105,10 @@ static enum sqs_code take_attribute(struct decoder *d, struct attribute_in *a)
             code = take_text(d, "StringValue", &a->text);
         else if (span_is(key, "BinaryValue"))
             code = take_binary(d, &a->binary);
-        else {
-            a->listed =
-                a->listed || span_is(key, "StringListValues") || span_is(key, "BinaryListValues");
+        else if (span_is(key, "StringListValues") || span_is(key, "BinaryListValues"))
+            a->listed = skip_list(&d->s) || a->listed;
+        else
             scan_skip(&d->s);
-        }
     }
     return d->s.bad ? wrong(d, "MessageAttributes", "an object of objects") : code;
 }

@@ -432,6 +432,7 @@ def test_whom_it_asks(site, tmp_path):
         return subprocess.run([smelt.PROGRAM, "queue", "list"] + list(args), cwd=cwd, timeout=60,
                               capture_output=True, text=True, env={**env, **more})
     assert "no AWS keys found" in run(cwd=tmp_path).stderr
+    assert "`smelt queue list --help` lists them" in run("--quiet-please", cwd=tmp_path).stderr
     os.symlink(site.data, tmp_path / "smelt-data")
     refused = run(cwd=tmp_path)  # port 9324 may be somebody's: whoever is there has other keys
     assert refused.returncode == 1

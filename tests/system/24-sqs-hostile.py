@@ -4,6 +4,7 @@ import re
 import resource
 import socket
 import time
+import xml.etree.ElementTree
 
 import botocore.auth
 import botocore.awsrequest
@@ -134,6 +135,31 @@ def test_xml_in_a_message_stays_text(queue):
     text = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;&amp;]]></x>\r\n\t'
     client.send_message(QueueUrl=url, MessageBody=text)
     assert client.receive_message(QueueUrl=url)["Messages"][0]["Body"] == text
+
+
+# --- what the HTTP layer refuses ---
+
+def test_refused_requests_are_told_in_their_own_protocol(sqs):
+    json_head = b"X-Amz-Target: AmazonSQS.SendMessage\r\nContent-Type: application/x-amz-json-1.0\r\n"
+    query_head = b"Content-Type: application/x-www-form-urlencoded\r\n"
+    many = b"".join(b"X-%d: 1\r\n" % i for i in range(120))
+    for rest, status, shape, code in (
+            (b"Host: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400, "MalformedHttpRequestException", "MalformedHttpRequest"),
+            (b"Host: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "MalformedHttpRequestException", "MalformedHttpRequest"),
+            (b"Host: x\r\n" + many + b"\r\n", 431, "RequestHeaderSectionTooLarge", "RequestHeaderSectionTooLarge")):
+        for head in (json_head, query_head):
+            with dial(sqs) as s:
+                s.sendall(b"POST / HTTP/1.1\r\n" + head + rest)
+                answer = read_all(s)
+            text = answer.split(b"\r\n\r\n", 1)[1].decode()
+            assert answer.startswith(b"HTTP/1.1 %d " % status) and b"Connection: close" in answer, answer
+            if head is json_head:
+                assert json.loads(text)["__type"].endswith("#" + shape) and json.loads(text)["message"]
+                assert b"x-amzn-query-error: %s;Sender\r\n" % code.encode() in answer
+            else:
+                root = xml.etree.ElementTree.fromstring(text)
+                assert root.findtext(".//{*}Code") == code and root.findtext(".//{*}Message"), text
+    assert sqs.stop() == 0  # nothing of them is left to be waited for
 
 
 # --- signatures ---

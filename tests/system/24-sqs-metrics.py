@@ -42,6 +42,7 @@ def test_every_family_is_well_formed(site, sqs):
     assert not [name for name, count in types.items() if count > 1], "the lines are not together"
     for family in families(sqs).values():
         assert family.type in ("gauge", "counter", "summary", "histogram"), family.name
+        assert family.documentation, family.name
         if family.type != "histogram":
             continue
         buckets, counts = collections.defaultdict(list), {}

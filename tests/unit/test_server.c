@@ -32,10 +32,12 @@ struct fixture {
     bool client_done;
     // counted by the loop's thread, looked at by the client's
     _Atomic int heads, requests, dones, hangups, too_large;
+    _Atomic int refused; // by the server before the role had seen a head
     _Atomic size_t streamed_bytes;
     struct http_request *parked[1100];
     _Atomic int parked_count;
     bool answer_parked;
+    bool speaks; // the role says itself what is refused
 };
 
 static struct span path_of(const struct http_request *r)
@@ -119,6 +121,15 @@ static void on_too_large(void *ctx, struct http_request *r)
     http_reply(r, 413, NULL, 0, SPAN("too large, says the role"));
 }
 
+static void on_refused(void *ctx, struct http_request *r, int status, const char *text)
+{
+    struct fixture *f = ctx;
+    char line[200];
+    f->refused += status == 400;
+    snprintf(line, sizeof line, "the role says %d: %s", status, text);
+    http_reply(r, status, NULL, 0, span_from(line));
+}
+
 static void on_done(void *ctx, struct http_request *r)
 {
     struct fixture *f = ctx;
@@ -164,6 +175,7 @@ static void run(struct fixture *f, void (*client)(struct fixture *f))
                                      .on_body = on_body,
                                      .on_request = on_request,
                                      .on_too_large = on_too_large,
+                                     .on_refused = f->speaks ? on_refused : NULL,
                                      .on_done = on_done};
     struct error error;
     pthread_t thread;
@@ -182,7 +194,7 @@ static void run(struct fixture *f, void (*client)(struct fixture *f))
     ck_assert_int_eq(loop_run(f->loop, NULL), OK);
     pthread_join(thread, NULL);
     http_server_free(f->server);
-    ck_assert_int_eq(f->heads, f->dones);
+    ck_assert_int_eq(f->heads + f->refused, f->dones);
     loop_watch_remove(f->loop, &f->finished);
     loop_free(f->loop);
     close(f->finished_fd);
@@ -694,6 +706,27 @@ START_TEST(slow_senders_are_cut_off)
 }
 END_TEST
 
+static void client_refused_by_role(struct fixture *f)
+{
+    expect_closed(f, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+                  "the role says 400: there are two different Content-Length");
+    expect_closed(f, "GET / HTTP/1.1\r\n\r\n", "the role says 400: there must be one Host");
+    drip(f, "GET / HTTP/1.1\r\nHost: h\r\nX-", "\r\n\r\nthe request came in too slowly");
+    drip(f, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n", "the role says 408");
+    drip(f, "PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 999999\r\n\r\n",
+         "the role says 408");
+    expect(f, "GET /after HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n/after");
+}
+
+START_TEST(role_says_what_is_refused)
+{
+    struct fixture f = {.speaks = true, .config = {.idle_timeout_s = 1000, .slow_timeout_s = 1}};
+    run(&f, client_refused_by_role);
+    ck_assert_int_eq(f.heads, 3);
+    ck_assert_int_eq(f.refused, 2); // these have an end, too
+}
+END_TEST
+
 static void client_over_limit(struct fixture *f)
 {
     int fds[4];
@@ -840,5 +873,5 @@ SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_f
            chunked_body_over_the_limit, hang_up_while_suspended, thousand_suspended_requests,
            replies_that_come_soon, server_ends_with_requests_open,
            stalled_sender_is_ended_after_the_timeout, half_requests_end_with_their_client,
-           slow_senders_are_cut_off, connections_over_the_limit_wait,
+           slow_senders_are_cut_off, role_says_what_is_refused, connections_over_the_limit_wait,
            out_of_descriptors_waits_without_spinning, drain, listen_errors_say_what_to_do)

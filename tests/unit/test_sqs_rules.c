@@ -1,5 +1,6 @@
 // Rules of the service that are easily missed: forms of replies, what a redriven message keeps, the
 // ranges of values.
+#include "base/text.h"
 #include "call_rig.h"
 #include "suite.h"
 
@@ -181,6 +182,99 @@ static void text_of(const char *reply, const char *name, char out[64])
 }
 
 // What a message keeps on its way into a dead-letter queue and back.
+// Each of these would come back in a reply that no XML parser reads: a message could not be
+// deleted.
+START_TEST(what_no_reply_could_hold_is_refused)
+{
+    static const char *const sends[] = {
+        "{\"DataType\":\"Binary.\\u0001\",\"BinaryValue\":\"eA==\"}",
+        "{\"DataType\":\"Number.\\uffff\",\"StringValue\":\"1\"}",
+        "{\"DataType\":\"String\",\"StringValue\":\"\\u001f\"}"};
+    static const char *const tags[] = {"\"\\u0001\":\"v\"", "\"k\":\"\\ufffe\"", "\"aws:k\":\"v\"",
+                                       "\"Aws:k\":\"v\""};
+    static const char *const labels[] = {"a b", "\\u0001", "l.l"};
+    char body[300];
+    start();
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\"}");
+    for (size_t i = 0; i < sizeof sends / sizeof sends[0]; i++) {
+        snprintf(body, sizeof body,
+                 "{\"QueueUrl\":\"a\",\"MessageBody\":\"x\",\"MessageAttributes\":{\"n\":%s}}",
+                 sends[i]);
+        json_call(ACTION_SEND, body);
+        ck_assert_msg(call.fault.code == SQS_INVALID_PARAMETER, "%s was taken", body);
+    }
+    for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) {
+        snprintf(body, sizeof body, "{\"QueueUrl\":\"a\",\"Tags\":{%s}}", tags[i]);
+        json_call(ACTION_TAG, body);
+        ck_assert_msg(call.fault.code == SQS_INVALID_PARAMETER, "%s was taken", body);
+        snprintf(body, sizeof body, "{\"QueueName\":\"b\",\"tags\":{%s}}", tags[i]);
+        json_call(ACTION_CREATE_QUEUE, body);
+        ck_assert_msg(call.fault.code == SQS_INVALID_PARAMETER, "%s was taken", body);
+    }
+    for (size_t i = 0; i < sizeof labels / sizeof labels[0]; i++) {
+        snprintf(body, sizeof body,
+                 "{\"QueueUrl\":\"a\",\"Label\":\"%s\",\"AWSAccountIds\":[\"111122223333\"],"
+                 "\"Actions\":[\"*\"]}",
+                 labels[i]);
+        json_call(ACTION_ADD_PERMISSION, body);
+        ck_assert_msg(call.fault.code == SQS_INVALID_PARAMETER, "%s was taken", body);
+    }
+    json_fault(ACTION_SET_ATTRIBUTES,
+               "{\"QueueUrl\":\"a\",\"Attributes\":{\"KmsMasterKeyId\":\"\\u0001\"}}",
+               SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter KmsMasterKeyId.");
+    stop();
+}
+END_TEST
+
+START_TEST(errors_quote_what_every_reply_can_hold)
+{
+    start();
+    json_fault(ACTION_GET_ATTRIBUTES, "{\"QueueUrl\":\"nope\",\"AttributeNames\":[\"\\u0001\"]}",
+               SQS_QUEUE_DOES_NOT_EXIST, "The specified queue does not exist.");
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\"}");
+    json_fault(ACTION_GET_ATTRIBUTES,
+               "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"a\\u0001\\ufffe\"]}",
+               SQS_INVALID_ATTRIBUTE_NAME, "Unknown Attribute a????.");
+    char body[700] = "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"x"; // cut inside a character
+    for (int i = 0; i < 200; i++)
+        strcat(body, "\xc3\xa9");
+    strcat(body, "\"]}");
+    json_call(ACTION_GET_ATTRIBUTES, body);
+    ck_assert_int_eq(call.fault.code, SQS_INVALID_ATTRIBUTE_NAME);
+    ck_assert(utf8_xml_valid(span_from(call.fault.message)));
+    stop();
+}
+END_TEST
+
+START_TEST(empty_values_of_attributes)
+{
+    start();
+    json_call(ACTION_CREATE_QUEUE, "{\"QueueName\":\"a\"}");
+    json_fault(ACTION_SET_ATTRIBUTES,
+               "{\"QueueUrl\":\"a\",\"Attributes\":{\"VisibilityTimeout\":\"\"}}",
+               SQS_INVALID_ATTRIBUTE_VALUE, "Invalid value for the parameter VisibilityTimeout.");
+    // the period has a meaning, and is told, with a key only
+    json_call(ACTION_SET_ATTRIBUTES,
+              "{\"QueueUrl\":\"a\",\"Attributes\":{\"KmsMasterKeyId\":\"k\"}}");
+    must_say(json_call(ACTION_GET_ATTRIBUTES, "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"All\"]}"),
+             "\"KmsDataKeyReusePeriodSeconds\":\"300\"");
+    json_call(ACTION_SET_ATTRIBUTES,
+              "{\"QueueUrl\":\"a\",\"Attributes\":{\"KmsMasterKeyId\":\"\"}}");
+    must_not_say(
+        json_call(ACTION_GET_ATTRIBUTES, "{\"QueueUrl\":\"a\",\"AttributeNames\":[\"All\"]}"),
+        "Kms");
+    // lists are reserved; an empty one says nothing
+    json_call(ACTION_SEND, "{\"QueueUrl\":\"a\",\"MessageBody\":\"x\",\"MessageAttributes\":{\"n\":"
+                           "{\"DataType\":\"String\",\"StringValue\":\"v\",\"StringListValues\":[],"
+                           "\"BinaryListValues\":[]}}}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    json_call(ACTION_SEND, "{\"QueueUrl\":\"a\",\"MessageBody\":\"x\",\"MessageAttributes\":{\"n\":"
+                           "{\"DataType\":\"String\",\"StringListValues\":[\"v\"]}}}");
+    ck_assert_int_eq(call.fault.code, SQS_UNSUPPORTED);
+    stop();
+}
+END_TEST
+
 START_TEST(redriven_message_is_new_but_for_its_id)
 {
     char id[64], sent[64], now[64];
@@ -286,6 +380,8 @@ START_TEST(redrive_to_a_source_that_was_made_again)
 END_TEST
 
 SUITE_MAIN("sqs_rules", query_with_a_reply_in_json, ranges_of_numbers, values_that_are_checked,
-           one_kind_of_encryption, redriven_message_is_new_but_for_its_id,
+           one_kind_of_encryption, what_no_reply_could_hold_is_refused,
+           errors_quote_what_every_reply_can_hold, empty_values_of_attributes,
+           redriven_message_is_new_but_for_its_id,
            deduplication_id_in_a_dead_letter_queue_is_the_messages,
            failed_task_still_names_its_destination, redrive_to_a_source_that_was_made_again)

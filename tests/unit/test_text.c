@@ -72,6 +72,15 @@ START_TEST(a_plain_run_ends_where_json_needs_an_escape)
 }
 END_TEST
 
+START_TEST(text_is_mended_in_its_place)
+{
+    char text[] =
+        "a\t\x01\x7f\xc3\xa9\xc3(\xef\xbf\xbe\xef\xbf\xbd\xf0\x9f\x98\x80\xed\xa0\x80\xe2\x82";
+    utf8_xml_mend(text);
+    ck_assert_str_eq(text, "a\t?\x7f\xc3\xa9?(???\xef\xbf\xbd\xf0\x9f\x98\x80?????");
+}
+END_TEST
+
 START_TEST(nearest_name_finds_slips_and_nothing_else)
 {
     static const char *const names[] = {"workers", "model", "data", NULL};
@@ -79,8 +88,11 @@ START_TEST(nearest_name_finds_slips_and_nothing_else)
     ck_assert_str_eq(nearest_name("modle", names), "model");
     ck_assert_ptr_null(nearest_name("completely-else", names));
     ck_assert_ptr_null(nearest_name("x", names));
+    ck_assert_ptr_null(nearest_name("jobs", names)); // 3 of 4 letters differ from data
 }
 END_TEST
 
 SUITE_MAIN("text", utf8_accepts_only_well_formed, xml_characters_are_those_of_sqs,
-           urls_encode_and_decode, xml_and_json_are_escaped, a_plain_run_ends_where_json_needs_an_escape, nearest_name_finds_slips_and_nothing_else)
+           urls_encode_and_decode, xml_and_json_are_escaped,
+           a_plain_run_ends_where_json_needs_an_escape, text_is_mended_in_its_place,
+           nearest_name_finds_slips_and_nothing_else)
