@@ -116,10 +116,13 @@ static uint64_t free_bytes(const struct journal *j)
     return current_free(j) + j->spare_count * capacity(j);
 }
 
-// So many that beside what is kept the largest record fits, even if the current segment is too full.
+// So many that beside what is kept the largest record fits, even if the current segment is too
+// full; and half a segment more, for what comes while the next one is made: the reserve grows with
+// each message, and nobody is to be told to try again because of that.
 static uint32_t spares_wanted(const struct journal *j)
 {
-    uint64_t want = 1 + (j->reserve_bytes + slack(j) + j->largest_bytes) / capacity(j);
+    uint64_t keep = j->reserve_bytes + slack(j) + j->largest_bytes + capacity(j) / 2;
+    uint64_t want = 1 + keep / capacity(j);
     return want < SEGMENTS_MAX ? (uint32_t)want : SEGMENTS_MAX;
 }
 

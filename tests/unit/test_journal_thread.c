@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RECORDS = 4000, PER_TURN = 7 };
+enum { RECORDS = 4000, PER_TURN = 7, SEGMENT = 65536 };
 
 static struct loop *loop;
 static struct journal *journal;
@@ -89,7 +89,7 @@ START_TEST(commits_in_a_thread_come_back_in_order)
     temp_dir_make(dir);
     ck_assert_int_eq(loop_new(&loop, &error), OK);
     struct journal_config config = {.dir = dir,
-                                    .segment_bytes = 65536,
+                                    .segment_bytes = SEGMENT,
                                     .loop = loop,
                                     .ctx = &replayed,
                                     .replay = count_records,
@@ -113,4 +113,61 @@ START_TEST(commits_in_a_thread_come_back_in_order)
 }
 END_TEST
 
-SUITE_MAIN("journal_thread", commits_in_a_thread_come_back_in_order)
+// What is reserved grows with each record, and the spares that are kept with it: as long as no more
+// than a quarter of a segment comes at once, nobody is told to try again.
+static bool append_burst(void *ctx)
+{
+    static const char text[1000];
+    const size_t *payload_bytes = ctx;
+    if (journal_durable(journal) + 1 != journal_next_sequence(journal))
+        return false;
+    for (uint32_t bytes = 0; appended < RECORDS && bytes < SEGMENT / 4;) {
+        struct span part = {text, *payload_bytes};
+        struct journal_record r;
+        struct error error = {0};
+        ck_assert_msg(journal_append(journal, JOURNAL_NEW, 10, &part, 1, &r, &error) == OK,
+                      "record %d with %zu bytes: %s", appended, *payload_bytes, error.msg);
+        journal_count(journal, r.place.segment, 1, r.place.bytes);
+        journal_reserve(journal, 40 * (uint64_t)++appended);
+        last_appended = r.sequence;
+        bytes += r.place.bytes;
+    }
+    journal_flush(journal);
+    return false;
+}
+
+static void append_all(size_t payload_bytes)
+{
+    struct turn_hook hook;
+    struct error error;
+    char dir[64];
+    temp_dir_make(dir);
+    ck_assert_int_eq(loop_new(&loop, &error), OK);
+    struct journal_config config = {.dir = dir,
+                                    .segment_bytes = SEGMENT,
+                                    .loop = loop,
+                                    .ctx = &payload_bytes,
+                                    .replay = count_records,
+                                    .on_written = on_written,
+                                    .on_durable = on_durable,
+                                    .on_failed = on_failed};
+    durable = written = 0;
+    appended = 0;
+    ck_assert_msg(journal_open(&config, &journal, &error) == OK, "%s", error.msg);
+    loop_hook_add(loop, &hook, append_burst, &payload_bytes);
+    ck_assert_int_eq(loop_run(loop, &error), OK);
+    ck_assert_int_eq(appended, RECORDS);
+    journal_close(journal);
+    loop_free(loop);
+    temp_dir_remove(dir);
+}
+
+START_TEST(growing_reserve_refuses_nothing)
+{
+    for (size_t payload_bytes = 100; payload_bytes < 400; payload_bytes += 16)
+        append_all(payload_bytes);
+}
+END_TEST
+
+SUITE_MAIN("journal_thread", commits_in_a_thread_come_back_in_order,
+           growing_reserve_refuses_nothing)
