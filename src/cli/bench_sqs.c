@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 
+#include <jansson.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -107,7 +108,7 @@ enum err bench_sqs_start(struct bench_sqs *b, struct error *error)
 }
 
 static enum err bench_sqs_call(struct bench_sqs *b, const char *action, const char *json,
-                        struct error *error)
+                               struct error *error)
 {
     AUTO_BUF struct buf request = {0};
     struct load *one = NULL;
@@ -346,12 +347,29 @@ static enum err measure(struct bench_sqs *b, struct error *error)
             b->connections, b->seconds, SQS_LOAD_BODY_BYTES, b->data.path);
     choose_cpus(b);
     TRY(bench_sqs_start(b, error));
-    for (size_t i = 0; i < CASE_COUNT; i++)
-        if (only == NULL || strcmp(only, cases[i].name) == 0 ||
-            (i == 0 && strcmp(only, "send") == 0)) // which is compared with it
-            TRY(cases[i].run(b, error));
+    for (size_t i = 0; i < CASE_COUNT; i++) {
+        if (only != NULL && strcmp(only, cases[i].name) != 0 &&
+            !(i == 0 && strcmp(only, "send") == 0)) // livez, which it is compared with
+            continue;
+        b->running = cases[i].name;
+        TRY(cases[i].run(b, error));
+    }
+    b->running = "peers";
     bench_stop(&b->server);
     return options_on(&b->options, "peers") ? bench_peers(b, error) : OK;
+}
+
+// To people and to programs, which may read only one of the two.
+static void tell_failure(struct bench_sqs *b, struct error *error)
+{
+    bench_explain(&b->server, error);
+    fprintf(stderr, "smelt: case %s: %s\n", b->running, error->msg);
+    json_t *line =
+        json_pack("{s:s,s:s,s:s}", "bench", "sqs", "case", b->running, "error", error->msg);
+    if (line != NULL && json_dumpf(line, stdout, JSON_COMPACT) == 0)
+        putchar('\n');
+    json_decref(line);
+    fflush(stdout);
 }
 
 static bool read_options(struct bench_sqs *b)
@@ -394,11 +412,12 @@ int bench_sqs_main(int argc, char **argv)
         code = 2;
     if (code < 0) {
         log_init("bench", LOG_WARN);
+        b->running = "start";
         enum err err = bench_dir_open(options_get(&b->options, "data"), &b->data, &error);
         if (err == OK)
             err = measure(b, &error);
         if (err != OK)
-            fprintf(stderr, "smelt: %s\n", error.msg);
+            tell_failure(b, &error);
         bench_stop(&b->server);
         bench_dir_close(&b->data);
         code = err == OK ? 0 : 1;

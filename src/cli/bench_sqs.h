@@ -9,6 +9,7 @@ struct bench_sqs {
     struct options options;
     struct bench_dir data;
     struct bench_started server;
+    const char *running; // case
     struct sqs_load load;
     int server_cpu, load_cpu;
     double seconds; // of a run

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,24 @@ void bench_stop(struct bench_started *s)
         fd_close(&s->ready);
     }
     *s = (struct bench_started){.lifeline = -1, .ready = -1};
+}
+
+void bench_explain(struct bench_started *s, struct error *error)
+{
+    enum { ENDING_MS = 1000 }; // its connections close before it has ended
+    int status = 0;
+    struct pollfd end = {.fd = s->lifeline};
+    if (s->pid <= 0 || poll(&end, 1, ENDING_MS) == 0 || waitpid(s->pid, &status, 0) != s->pid)
+        return;
+    s->pid = 0;
+    fd_close(&s->lifeline);
+    fd_close(&s->ready);
+    if (WIFSIGNALED(status))
+        (void)fail_context(error, error->code, "the measured system was ended by signal %d (%s)",
+                           WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        (void)fail_context(error, error->code, "the measured system ended with exit code %d",
+                           WEXITSTATUS(status));
 }
 
 // --- a directory ---

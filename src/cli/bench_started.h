@@ -19,6 +19,8 @@ struct bench_started {
 enum err bench_start(const char *const *argv, struct bench_started *out,
                      struct error *error) MUST_CHECK;
 void bench_stop(struct bench_started *s); // TERM, and its end; all zero: nothing
+// In front of an error: how the process ended, if it did.
+void bench_explain(struct bench_started *s, struct error *error);
 
 struct bench_dir {
     char path[4096];

@@ -1,7 +1,9 @@
 """smelt bench sqs: every case runs and says so; what it measures is not looked at here."""
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -36,6 +38,25 @@ def test_one_case_and_a_wrong_one():
     assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == ["send_batch"]
     done = run("--case", "sned")
     assert done.returncode == 2 and "'sned'" in done.stderr and not done.stdout
+
+
+def test_failure_says_what_happened(tmp_path):
+    """On both outputs: in which case, and how the measured server ended."""
+    bench = subprocess.Popen([smelt.PROGRAM, "bench", "sqs", "--case", "polls", "--polls", "10", "--seconds", "60",
+                              "--data", str(tmp_path / "data")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True)
+
+    def server():
+        with open("/proc/%d/task/%d/children" % (bench.pid, bench.pid)) as f:
+            return f.read().split()
+
+    smelt.wait_until(server, 30, "the measured server")
+    os.kill(int(server()[0]), signal.SIGKILL)
+    out, err = bench.communicate(timeout=60)
+    assert bench.returncode == 1
+    line = json.loads(out.splitlines()[-1])
+    assert line["case"] in ("start", "polls") and "signal 9" in line["error"], line
+    assert "signal 9" in err and line["case"] in err
 
 
 @pytest.mark.skipif(not (shutil.which("beanstalkd") and shutil.which("redis-server")),
