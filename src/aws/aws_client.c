@@ -429,7 +429,7 @@ void aws_call_start(struct aws_client *c, struct aws_call *call)
         call->body.len > 0) {
         strcpy(call->payload_hash,
                "UNSIGNED-PAYLOAD"); // TLS guards the bytes, and they are read once
-    } else {
+    } else if (call->payload_hash[0] == '\0') {
         uint8_t hash[SHA256_BYTES];
         digest_sha256(call->body, hash);
         hex_encode(hash, sizeof hash, call->payload_hash);

@@ -26,6 +26,7 @@ struct aws_call {
     int timeout_ms;              // of an attempt; 0: 30 s
     bool long_poll;              // a second attempt at most, and none after a timeout
     size_t response_limit_bytes; // 0: the HTTP client's
+    char payload_hash[65];       // SHA-256 of body if it is known already, else made when needed
     struct error refused;        // code not OK: ends with this, without being sent
     // Calls the caller's callback. response is NULL when no answer came.
     void (*finish)(struct aws_call *call, const struct aws_result *result,
@@ -40,7 +41,6 @@ struct aws_call {
     unsigned keys_generation; // of the running attempt
     bool rekeyed;             // its keys were refused once
     bool redirected;          // its bucket was found to be elsewhere
-    char payload_hash[65];
     int attempt, throttles;
     int64_t started_us;
 };

@@ -2,6 +2,7 @@
 
 #include "aws/aws_client_internal.h"
 #include "base/check.h"
+#include "base/digest.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -40,6 +41,7 @@ static void finish_object(struct aws_call *base, const struct aws_result *result
     struct s3_object object = {.body = SPAN("")};
     if (result->err == OK) {
         object.body = response->body;
+        object.body_buf = response->body_buf;
         span_to_u64(http_response_header(response, "content-length"), UINT64_MAX,
                     &object.content_length);
         copy_header(response, "etag", object.etag, sizeof object.etag);
@@ -126,6 +128,8 @@ struct s3_call *s3_put(struct aws_client *c, const char *bucket, const char *key
     call->base.timeout_ms = TRANSFER_TIMEOUT_MS;
     aws_call_header(&call->base, "Content-Type",
                     o->content_type != NULL ? o->content_type : "application/octet-stream");
+    if (o->body_sha256 != NULL)
+        hex_encode(o->body_sha256, SHA256_BYTES, call->base.payload_hash);
     if (o->if_none_match)
         aws_call_header(&call->base, "If-None-Match", "*");
     if (o->if_match != NULL)

@@ -7,7 +7,8 @@
 struct s3_call;
 
 struct s3_object {    // what came back
-    struct span body; // get only
+    struct span body; // get only; valid during the callback
+    struct buf *body_buf; // its memory, may be moved out; NULL: it has to be copied
     uint64_t content_length;
     char etag[80]; // with its quotes
     char content_type[128];
@@ -28,6 +29,7 @@ struct s3_put_options {
     bool if_none_match;       // If-None-Match: *; existing object: ERR_PRECONDITION
     const char
         *if_match; // an ETag with its quotes: only in place of that one; else ERR_PRECONDITION
+    const uint8_t *body_sha256; // SHA256_BYTES that the caller knows; NULL: made here when needed
     const struct http_call_header *metadata; // names without x-amz-meta-
     size_t metadata_count;
 };

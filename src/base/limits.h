@@ -9,6 +9,8 @@ enum {
     // HTTP
     HTTP_HEADER_BYTES_MAX = 20 << 10, // a connection's memory, cleared at every request: its head (AWS
                                       // clients stay under 8 KiB), their index and the reply's head
+    HTTP_UPLOAD_CONNECTION_BYTES = 64 << 10, // the same where pictures come in: they are read in pieces
+                                             // of half of it, each worth 12 us of s3's time
     HTTP_HEADERS_MAX = 100,           // header lines of a request
     HTTP_QUERY_PARAMETERS_MAX = 2000, // Query protocol: 10 entries x 10 attributes x ~6 parameters
     HTTP_CONNECTIONS_MAX = 12000,     // per role; 5,000 idle long polls and slow clients must fit
@@ -18,7 +20,7 @@ enum {
     HTTP_BODY_BYTES_PER_S_MIN = 1024, // then this much on average: slower than any phone's network
     HTTP_UNREAD_BODIES_BYTES_MAX = 256 << 20, // bodies that are not whole yet, in memory, per role:
                                               // 36 of the largest SQS requests, 20,000 usual ones
-    HTTP_CLIENT_CONNECTIONS_MAX = 64, // outgoing, per role
+    HTTP_CLIENT_CONNECTIONS_MAX = 64, // outgoing, per role and host
 
     // SQS (Amazon's quotas; see docs/protocol.md)
     SQS_MESSAGE_BYTES_MAX = 1 << 20,      // body + attributes of a message, and of a batch

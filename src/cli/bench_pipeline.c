@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { CONNECTIONS_MAX = 256, PICTURES_MAX = 1000 * 1000, WAIT_MS = 300 * 1000 };
 
@@ -209,16 +210,27 @@ static void report_memory(const struct pipeline *p)
     }
 }
 
+static double own_cpu_s(void)
+{
+    struct timespec t = {0};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 // The bare engine runs before and after the flood, so that a machine that others use as well
 // disturbs both sides alike.
 static enum err measure_flood(struct pipeline *p, struct error *error)
 {
+    static const char *const roles[BENCH_ROLES] = {"sqs_cpu", "s3_cpu", "gateway_cpu",
+                                                   "poller_cpu"};
     double seconds, bare, pictures = (double)p->pictures;
     TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
     bare = p->bare.pictures_per_s / 2;
+    double load_s = own_cpu_s();
     struct bench_cpu before = bench_cpu_of_children(p->serve.pid);
     TRY(send_all(p, p->pictures, p->connections, &seconds, error));
     struct bench_cpu after = bench_cpu_of_children(p->serve.pid);
+    load_s = own_cpu_s() - load_s;
     TRY(bench_bare_run(&p->bare, &p->files, p->workers, p->pictures, error));
     bare += p->bare.pictures_per_s / 2;
     report(p, "bare_engine", bare, "pictures/s");
@@ -228,7 +240,11 @@ static enum err measure_flood(struct pipeline *p, struct error *error)
     report(p, "bare_cpu", p->bare.cpu_ms, "ms/picture");
     report(p, "children_cpu", (after.children_s - before.children_s) * 1000 / pictures,
            "ms/picture");
+    for (int i = 0; i < BENCH_ROLES; i++)
+        report(p, roles[i], (after.roles_s[i] - before.roles_s[i]) * 1000 / pictures, "ms/picture");
     report(p, "system_cpu", (after.all_s - before.all_s) * 1000 / pictures, "ms/picture");
+    report(p, "load_generator_cpu", load_s * 1000 / pictures,
+           "ms/picture"); // ours: not the system's
     report(p, "children_busy",
            (after.children_s - before.children_s) / seconds / (double)p->workers, "ratio");
     return OK;

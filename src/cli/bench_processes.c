@@ -94,22 +94,25 @@ static bool read_memory(pid_t pid, double *private_mb, double *pss_mb)
     return pss_kb >= 0;
 }
 
-static bool is_zygote(pid_t pid)
+// Is it a `smelt COMMAND`?
+static bool runs(pid_t pid, const char *command)
 {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
     FILE *file = fopen(path, "re");
     if (file == NULL)
         return false;
-    size_t len = fread(text, 1, sizeof text, file);
+    size_t len = fread(text, 1, sizeof text - 1, file);
     fclose(file);
-    return memmem(text, len, "\0zygote", 7) != NULL;
+    text[len] = '\0';
+    const char *second = memchr(text, '\0', len);
+    return second != NULL && strcmp(second + 1, command) == 0;
 }
 
 // A child carries its zygote's command line.
 static bool computes(const struct process *process)
 {
-    return is_zygote(process->pid) && is_zygote(process->parent);
+    return runs(process->pid, "zygote") && runs(process->parent, "zygote");
 }
 
 bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
@@ -136,6 +139,7 @@ bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out)
 
 struct bench_cpu bench_cpu_of_children(pid_t supervisor)
 {
+    static const char *const commands[BENCH_ROLES] = {"sqs", "s3", "gateway", "worker"};
     static struct process all[PROCESSES_MAX];
     struct bench_cpu cpu = {0};
     size_t count = list_processes(all);
@@ -146,6 +150,9 @@ struct bench_cpu bench_cpu_of_children(pid_t supervisor)
         cpu.all_s += all[i].cpu_s;
         if (computes(&all[i]))
             cpu.children_s += all[i].cpu_s;
+        for (int role = 0; role < BENCH_ROLES; role++)
+            if (runs(all[i].pid, commands[role]))
+                cpu.roles_s[role] += all[i].cpu_s;
     }
     return cpu;
 }

@@ -14,9 +14,12 @@ struct bench_memory {
 // False: none was found or may be read.
 bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out);
 
-struct bench_cpu {
-    double children_s; // processor time of the computing children so far
-    double all_s;      // of all processes of the system
+enum bench_role { BENCH_SQS, BENCH_S3, BENCH_GATEWAY, BENCH_WORKER, BENCH_ROLES };
+
+struct bench_cpu {               // processor time so far, in s
+    double children_s;           // of the computing children
+    double roles_s[BENCH_ROLES]; // of each role; the worker's without its computing children
+    double all_s;                // of all processes of the system
 };
 
 struct bench_cpu bench_cpu_of_children(pid_t supervisor);

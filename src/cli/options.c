@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,5 +275,8 @@ bool options_start_role(const struct options *o, const char *role, int *ready_fd
         return false;
     if (*ready_fd >= 0)
         fcntl(*ready_fd, F_SETFD, FD_CLOEXEC);
+    // memory for a picture is freed and taken again all the time: not from the kernel, page by page
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
     return true;
 }

@@ -2,7 +2,6 @@
 // then the client hears the id. In this order, so that whatever breaks in between, no message names
 // an object that is not there, and nothing is promised that is not on disk.
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "gateway/intake.h"
@@ -151,11 +150,11 @@ static void use_idempotency_key(struct visit *v, struct span idempotency_key)
     hex_encode(digest, 20, hex);
     snprintf(v->id, sizeof v->id, "k-%s", hex);
 
-    struct digest *d = digest_new(DIGEST_SHA256);
-    digest_update(d, v->model, strlen(v->model) + 1);
-    digest_update(d, v->stored.data, v->stored.len);
-    digest_finish(d, digest);
-    digest_free(d);
+    digest_sha256(v->stored, v->stored_sha256); // read once, for this and for the signature
+    hex_encode(v->stored_sha256, sizeof v->stored_sha256, hex);
+    buf_clear(&text);
+    buf_printf(&text, "%s\n%s", hex, v->model);
+    digest_sha256(buf_view(&text), digest);
     hex_encode(digest, sizeof digest, hex);
     v->content_type = arena_printf(&v->request->arena, "%s; fingerprint=%s", v->content_type, hex);
     v->idempotent = true;
@@ -204,6 +203,7 @@ void submit_begin(struct visit *v)
     const struct s3_put_options options = {.content_type = v->content_type,
                                            .if_none_match = v->idempotent,
                                            .metadata = &owner,
-                                           .metadata_count = 1};
+                                           .metadata_count = 1,
+                                           .body_sha256 = v->idempotent ? v->stored_sha256 : NULL};
     v->s3 = s3_put(g->s3, JOB_BUCKET, key, v->stored, &options, on_stored, v);
 }

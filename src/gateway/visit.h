@@ -3,6 +3,7 @@
 // for the result (visit.c), or asks whether store and queue are there (ready.c).
 #pragma once
 
+#include "base/digest.h"
 #include "gateway/core.h"
 #include "job/trace.h"
 
@@ -32,6 +33,7 @@ struct visit {
     const char *model;        // arena of the request, like all below
     const char *bucket, *key; // where the input is
     struct span stored;       // what becomes inbox/ID: view into body
+    uint8_t stored_sha256[SHA256_BYTES]; // if idempotent
     const char
         *content_type; // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key
     bool idempotent;   // an Idempotency-Key was given

@@ -24,6 +24,7 @@ enum {
     IDLE_CONNECTION_S = 40,     // below the 60 s after which servers commonly close
     RECEIVE_BUFFER_BYTES = 64 << 10,
     SPARE_HANDLES_MAX = 32, // curl handles kept for the next calls
+    HOSTS_MAX = 4,          // asked at the same time: queue, store, who gives keys
 };
 
 // A socket of curl's, watched for it.
@@ -134,6 +135,7 @@ static void call_finish(struct http_call *call, CURLcode code)
 {
     struct http_response response = {.status = call->status,
                                      .body = buf_view(&call->response),
+                                     .body_buf = &call->response,
                                      .headers = buf_view(&call->response_headers)};
     curl_off_t total_us = 0;
     if (code != CURLE_OK || call->failure.code != OK) {
@@ -527,8 +529,11 @@ enum err http_client_new(struct loop *loop, const struct http_client_config *con
     c->ca_bundle = copy_or_null(config != NULL ? config->ca_bundle : NULL);
     c->user_agent = copy_or_null(user_agent != NULL ? user_agent : "smelt");
     long connections = max > 0 ? max : HTTP_CLIENT_CONNECTIONS_MAX;
-    curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, connections);
+    // with one limit for all hosts together a busy client closes connections to the store to open
+    // some to the queue, and the other way round
+    curl_multi_setopt(c->multi, CURLMOPT_MAX_HOST_CONNECTIONS, connections);
+    curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, HOSTS_MAX * connections);
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, HOSTS_MAX * connections);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);

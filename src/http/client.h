@@ -10,7 +10,7 @@ struct http_client;
 struct http_call;
 
 struct http_client_config {
-    int connections_max;    // 0: HTTP_CLIENT_CONNECTIONS_MAX
+    int connections_max;    // to one host; 0: HTTP_CLIENT_CONNECTIONS_MAX
     const char *ca_bundle;  // NULL: the system's
     const char *user_agent; // NULL: "smelt"
 };
@@ -40,6 +40,7 @@ struct http_response {
     struct error error; // else why: ERR_NET, ERR_TIMEOUT, ERR_LIMIT, ERR_CANCELLED; names the host
     int status;
     struct span body;    // valid during the callback
+    struct buf *body_buf; // its memory: who keeps it may move it out
     struct span headers; // raw header lines, valid during the callback
     int64_t total_us;
 };

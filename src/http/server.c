@@ -242,7 +242,8 @@ static enum err listen_open(struct http_server *s, const char *listen_at, struct
     return OK;
 }
 
-static enum err daemon_start(struct http_server *s, int idle_timeout_s, struct error *error)
+static enum err daemon_start(struct http_server *s, size_t connection_bytes, int idle_timeout_s,
+                             struct error *error)
 {
     // We accept ourselves (MHD spins when descriptors run out) and check the head ourselves
     // (MHD_OPTION_STRICT_FOR_CLIENT closes some connections without a word).
@@ -250,7 +251,7 @@ static enum err daemon_start(struct http_server *s, int idle_timeout_s, struct e
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         request_advance, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->connections_max,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HTTP_HEADER_BYTES_MAX, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)4096,
+        connection_bytes, MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)4096,
         MHD_OPTION_URI_LOG_CALLBACK, request_begin, s, MHD_OPTION_NOTIFY_COMPLETED, request_end, s,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
         MHD_OPTION_END);
@@ -280,9 +281,11 @@ enum err http_server_new(struct loop *loop, const struct http_server_config *con
     signal(SIGPIPE, SIG_IGN); // sendfile has no MSG_NOSIGNAL
     loop_hook_add(loop, &s->hook, on_turn_end, s);
     int idle_s = config->idle_timeout_s > 0 ? config->idle_timeout_s : HTTP_IDLE_TIMEOUT_S;
+    size_t connection_bytes =
+        config->connection_bytes > 0 ? config->connection_bytes : HTTP_HEADER_BYTES_MAX;
     enum err err = listen_open(s, config->listen, error);
     if (err == OK)
-        err = daemon_start(s, idle_s, error);
+        err = daemon_start(s, connection_bytes, idle_s, error);
     if (err == OK)
         err = loop_watch_add(loop, &s->listen_watch, s->listen_fd, EPOLLIN, on_listen, s, error);
     if (err != OK) {

@@ -60,6 +60,8 @@ struct http_server_config {
     const char *listen;      // "127.0.0.1:9324", "[::1]:0"; port 0: any free one
     size_t body_limit_bytes; // default for buffered bodies
     int connections_max;     // 0: HTTP_CONNECTIONS_MAX
+    size_t connection_bytes; // memory of a connection; 0: HTTP_HEADER_BYTES_MAX. Bodies come in
+                             // pieces of half of it
     int idle_timeout_s;      // 0: HTTP_IDLE_TIMEOUT_S; also for senders that stall in mid-request
     int slow_timeout_s;      // 0: HTTP_HEAD_S_MAX and HTTP_BODY_GRACE_S
 };

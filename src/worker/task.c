@@ -242,7 +242,12 @@ static void on_fetched(void *ctx, const struct aws_result *r, const struct s3_ob
     case OK:
         t->failures = 0;
         t->timing.fetched = (double)(clock_monotonic_us() - t->fetch_begun_us) / 1000;
-        buf_add_span(&t->picture, object->body);
+        if (object->body_buf != NULL) {
+            t->picture = *object->body_buf; // task_fetch has dropped what was there
+            *object->body_buf = (struct buf){0};
+        } else {
+            buf_add_span(&t->picture, object->body);
+        }
         poller_of(t)->picture_bytes += t->picture.len;
         push_ready(t);
         return;

@@ -489,6 +489,14 @@ START_TEST(s3_calls_and_answers)
     ck_assert(sent("PUT /some/prefix/bucket/in%20box/%C3%A9%2B..//~\n"));
     ck_assert(sent("If-None-Match: *\n") && sent("x-amz-meta-job: 1 2\n") && sent("\n\nbytes"));
 
+    uint8_t known[SHA256_BYTES];
+    memset(known, 0xa5, sizeof known); // not that of "bytes": who says it is believed
+    options = (struct s3_put_options){.body_sha256 = known};
+    script[script_len++] = (struct reply){.status = 200, .body = ""};
+    s3_put(client, "bucket", "k", SPAN("bytes"), &options, got_object, &o);
+    run_until(1);
+    ck_assert(sent("X-Amz-Content-Sha256: a5a5a5a5") && last_verdict == SIGV4_MISMATCH);
+
     will_reply(412, "<Error><Code>PreconditionFailed</Code><Message>is there</Message></Error>");
     s3_put(client, "bucket", "k", SPAN(""), NULL, got_object, &o);
     run_until(1);

@@ -344,6 +344,35 @@ START_TEST(many_at_once)
 }
 END_TEST
 
+// Connections that idle at one host are not closed to open some to another.
+START_TEST(two_hosts_have_their_own_connections)
+{
+    struct outcome o;
+    struct http_server *other;
+    const struct http_server_config config = {.listen = "127.0.0.1:0"};
+    const struct http_handlers handlers = {
+        .on_head = on_head, .on_request = on_request, .on_done = on_done};
+    const struct http_client_config one_each = {.connections_max = 1};
+    char first[64], second[64];
+    setup();
+    http_client_free(client);
+    ck_assert_int_eq(http_client_new(loop, &one_each, &client, NULL), OK);
+    ck_assert_int_eq(http_server_new(loop, &config, &handlers, &other, NULL), OK);
+    memcpy(first, base, sizeof first);
+    snprintf(second, sizeof second, "http://127.0.0.1:%d", http_server_port(other));
+    for (int i = 0; i < 4; i++) {
+        memcpy(base, i % 2 == 0 ? first : second, sizeof base);
+        start("GET", "/x", SPAN(""), &o);
+        run_until(1);
+        ck_assert_int_eq(o.status, 200);
+    }
+    ck_assert_int_eq(http_server_connections(server), 1);
+    ck_assert_int_eq(http_server_connections(other), 1);
+    http_server_free(other);
+    teardown();
+}
+END_TEST
+
 START_TEST(server_goes_away_in_the_middle)
 {
     struct outcome o, after;
@@ -363,4 +392,5 @@ START_TEST(server_goes_away_in_the_middle)
 END_TEST
 
 SUITE_MAIN("client", calls_and_answers, big_bodies_both_ways, limits_of_the_answer,
-           failures_are_named, cancel, many_at_once, server_goes_away_in_the_middle)
+           failures_are_named, cancel, many_at_once, two_hosts_have_their_own_connections,
+           server_goes_away_in_the_middle)

@@ -33,7 +33,7 @@ struct fixture {
     // counted by the loop's thread, looked at by the client's
     _Atomic int heads, requests, dones, hangups, too_large;
     _Atomic int refused; // by the server before the role had seen a head
-    _Atomic size_t streamed_bytes;
+    _Atomic size_t streamed_bytes, largest_piece;
     struct http_request *parked[1100];
     _Atomic int parked_count;
     bool answer_parked;
@@ -59,6 +59,8 @@ static void on_body(void *ctx, struct http_request *r, struct span piece)
     struct fixture *f = ctx;
     ck_assert(!http_request_replied(r));
     f->streamed_bytes += piece.len;
+    if (piece.len > f->largest_piece)
+        f->largest_piece = piece.len;
     if (span_is(path_of(r), "/stream-refuse") && f->streamed_bytes > 1000)
         http_reply(r, 400, NULL, 0, SPAN("refused in the middle"));
 }
@@ -429,6 +431,24 @@ static void client_early(struct fixture *f)
             "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
     ck_assert(get_until(fd, &in, "\r\n\r\n/next"));
 }
+
+static void client_pieces(struct fixture *f)
+{
+    send_then_read(f, "PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n", 4000000,
+                   "\r\n\r\n/stream");
+    ck_assert_uint_eq(f->streamed_bytes, 4000000);
+}
+
+START_TEST(bodies_come_in_pieces_of_half_the_connections_memory)
+{
+    struct fixture f = {0}, roomy = {.config = {.connection_bytes = 64 << 10}};
+    run(&f, client_pieces);
+    ck_assert_uint_le(f.largest_piece, 16 << 10);
+    run(&roomy, client_pieces);
+    ck_assert_uint_gt(roomy.largest_piece, 16 << 10);
+    ck_assert_uint_le(roomy.largest_piece, 32 << 10);
+}
+END_TEST
 
 START_TEST(early_replies_reach_a_client_that_is_still_sending)
 {
@@ -869,9 +889,10 @@ START_TEST(listen_errors_say_what_to_do)
 END_TEST
 
 SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_form_are_refused,
-           bodies_both_ways, early_replies_reach_a_client_that_is_still_sending,
-           chunked_body_over_the_limit, hang_up_while_suspended, thousand_suspended_requests,
-           replies_that_come_soon, server_ends_with_requests_open,
-           stalled_sender_is_ended_after_the_timeout, half_requests_end_with_their_client,
-           slow_senders_are_cut_off, role_says_what_is_refused, connections_over_the_limit_wait,
-           out_of_descriptors_waits_without_spinning, drain, listen_errors_say_what_to_do)
+           bodies_both_ways, bodies_come_in_pieces_of_half_the_connections_memory,
+           early_replies_reach_a_client_that_is_still_sending, chunked_body_over_the_limit,
+           hang_up_while_suspended, thousand_suspended_requests, replies_that_come_soon,
+           server_ends_with_requests_open, stalled_sender_is_ended_after_the_timeout,
+           half_requests_end_with_their_client, slow_senders_are_cut_off, role_says_what_is_refused,
+           connections_over_the_limit_wait, out_of_descriptors_waits_without_spinning, drain,
+           listen_errors_say_what_to_do)
