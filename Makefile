@@ -3,6 +3,7 @@
 #   make test       all tests          make parity  heavy comparisons (PyTorch)
 #   make torture    the queue's durability, for long: SEEDS=20000 SECONDS=0 (tools/torture.sh)
 #   make deps       missing packages   make tidy    what a machine can check
+#   make install    PREFIX=/usr/local: the program and the demo model
 #   V=release (default) | dev | asan | tsan | fuzz; CC=gcc (default) | clang
 V      ?= release
 B      := build/$(V)
@@ -59,7 +60,7 @@ UNIT := $(filter-out %/test_crew %/test_generations %/test_poller %/test_engine,
 endif
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 
-.PHONY: all run test torture unit system parity fuzz-replay deps deps-test tidy format clean install bench
+.PHONY: all run test torture unit system parity fuzz-replay deps deps-test tidy format clean install
 all: smelt
 ifeq ($(V),release)
 smelt: $(B)/smelt
@@ -147,6 +148,11 @@ tidy:
 	@tools/tidy.sh
 format:
 	clang-format -i $$(git ls-files 'src/*.[ch]' 'tests/unit/*.[ch]' 'fuzz/*.[ch]')
+# where smelt looks for its packages: beside the program, in ../share
+PREFIX ?= /usr/local
+install: all
+	install -D -m 755 $(B)/smelt $(DESTDIR)$(PREFIX)/bin/smelt
+	for f in models/demo/*; do install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/smelt/$$f; done
 clean:
 	rm -rf build smelt
 

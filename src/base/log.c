@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,13 +48,16 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 const char *log_quote(const char *text, char *out, size_t out_size)
 {
     size_t n = 0;
+    bool utf8 = utf8_valid((struct span){text, strlen(text)});
     out[n++] = '"';
     for (const char *c = text; *c != '\0' && n + 6 < out_size; c++) {
-        unsigned char byte = (unsigned char)*c;
+        unsigned char byte = (unsigned char)*c, next = (unsigned char)c[1];
         if (byte == '"' || byte == '\\') {
             out[n++] = '\\';
             out[n++] = *c;
-        } else if (byte < 0x20 || byte == 0x7f) {
+        } else if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && !utf8) ||
+                   (byte == 0xc2 && next < 0xa0) || // C1: controls of a terminal, too
+                   (byte < 0xa0 && byte >= 0x80 && c > text && (unsigned char)c[-1] == 0xc2)) {
             n += (size_t)snprintf(out + n, out_size - n, "\\x%02x", byte);
         } else {
             out[n++] = *c;

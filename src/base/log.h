@@ -17,5 +17,6 @@ int log_level_parse(const char *name);
 // log_event(LOG_INFO, "worker_started", "pid=%d model=%s", pid, name)
 void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-// Writes text in quotes with control characters, quotes and backslashes escaped; cut at out_size.
+// Writes text in quotes with control characters, quotes, backslashes, and all bytes that are no
+// UTF-8, escaped; cut at out_size.
 const char *log_quote(const char *text, char *out, size_t out_size);

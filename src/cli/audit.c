@@ -131,7 +131,7 @@ static bool on_message(void *ctx, json_t *message)
                      : state != NULL && strcmp(state, "inflight") == 0 ? AUDIT_IN_FLIGHT
                                                                        : AUDIT_VISIBLE;
     enum err err = job_decode(span_from(body), &a->arena, &jobs, &count, &ignored);
-    a->not_jobs += err != OK && count == 0;
+    a->not_jobs += err != OK && (count == 0 || jobs[0].kind == JOB_S3_EVENT);
     for (size_t i = 0; i < count; i++) // of a bad message with a readable id, too
         meet(a, jobs[i].id, place);
     return check_room(a, &ignored) == OK;

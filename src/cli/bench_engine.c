@@ -227,7 +227,8 @@ int bench_engine_main(int argc, char **argv)
     struct error error = {0};
     struct bench *b = calloc(1, sizeof *b);
     enum err err = ERR_ARGUMENT;
-    if (!options_int(&o, "seconds", 0, SECONDS_MAX, &seconds))
+    if (!options_no_argument(&o, "bench engine") ||
+        !options_int(&o, "seconds", 0, SECONDS_MAX, &seconds))
         code = 2;
     else if (b == NULL)
         err = fail(&error, ERR_NOMEM, 0, "no memory");

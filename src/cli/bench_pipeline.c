@@ -292,7 +292,7 @@ static enum err prepare(struct pipeline *p, struct error *error)
 static int bench_with_options(struct pipeline *p)
 {
     struct error error;
-    if (!read_numbers(p))
+    if (!options_no_argument(&p->options, "bench pipeline") || !read_numbers(p))
         return 2;
     log_init("bench", LOG_WARN);
     enum err err = prepare(p, &error);

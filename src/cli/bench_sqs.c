@@ -408,7 +408,7 @@ int bench_sqs_main(int argc, char **argv)
                              "Starts a queue of its own and measures it: rates, latency, memory, "
                              "restart. Needs two processors to mean something.",
                              argc, argv);
-    if (code < 0 && !read_options(b))
+    if (code < 0 && (!options_no_argument(&b->options, "bench sqs") || !read_options(b)))
         code = 2;
     if (code < 0) {
         log_init("bench", LOG_WARN);

@@ -258,10 +258,8 @@ int audit_main(int argc, char **argv)
     if (code < 0 && options_get(&o, "settle") != NULL &&
         !options_int(&o, "settle", 0, SETTLE_S_MAX, &settle_s))
         code = 2;
-    if (code < 0 && o.argument_count > 0) {
-        fprintf(stderr, "smelt: audit takes no argument '%s'\n", o.arguments[0]);
+    if (code < 0 && !options_no_argument(&o, "audit"))
         code = 2;
-    }
     if (code < 0) {
         code = queue_client_open(&c, &o);
         if (code < 0)

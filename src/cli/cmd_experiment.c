@@ -176,7 +176,8 @@ int experiment_main(int argc, char **argv)
                                         .samples = options_get(&o, "samples"),
                                         .n_max = process_cpu_count()};
     enum err err = ERR_ARGUMENT;
-    if (!options_int(&o, "seconds", 1, 3600, &x.setup.seconds) ||
+    if (!options_no_argument(&o, "experiment") ||
+        !options_int(&o, "seconds", 1, 3600, &x.setup.seconds) ||
         (options_get(&o, "max") != NULL &&
          !options_int(&o, "max", 1, EXPERIMENT_N_MAX, &x.setup.n_max)))
         code = 2;

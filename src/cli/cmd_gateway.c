@@ -165,6 +165,7 @@ static int run_with_options(struct command_state *c)
     struct error error;
     long receives;
     if (!options_start_role(&c->options, "gateway", &c->ready_fd, &lifeline_fd) ||
+        !options_listen(&c->options, "gateway-listen") ||
         !options_int(&c->options, "max-receive-count", 1, SQS_RECEIVE_COUNT_MAX, &receives))
         return 2;
     enum err err = run(c, lifeline_fd, (int)receives, &error);

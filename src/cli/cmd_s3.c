@@ -17,7 +17,7 @@ static int run(const struct options *o)
 {
     int ready_fd, lifeline_fd;
     struct error error;
-    if (!options_start_role(o, "s3", &ready_fd, &lifeline_fd))
+    if (!options_start_role(o, "s3", &ready_fd, &lifeline_fd) || !options_listen(o, "s3-listen"))
         return 2;
     const struct s3_role_config config = {
         .data_dir = options_get(o, "data"),

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/commands.h"
@@ -39,6 +40,8 @@ static const struct option table[] = {
      "processes that infer: more with more jobs, fewer when idle (default: 1 to the usable\n"
      "processors)"},
     {"pin", NULL, NULL, "each of them on a processor of its own"},
+    {"job-timeout", "S", "30", "a picture that computes longer ends its process"},
+    {"worker-listen", "ADDR:PORT", NULL, "the pool's own /readyz and /metrics"},
     {"bucket-allow", "NAMES", NULL, "other buckets that pictures may be in: 'photos,scans-*', '*'"},
     {"log-level", "LEVEL", "warn", "debug, info, warn or error"},
     {"quiet", NULL, NULL, NULL},
@@ -160,10 +163,11 @@ static void worker_arguments(void *ctx, int port, const char **argv)
     } else {
         add_models(serve, argv);
     }
-    if (options_get(&serve->options, "workers") != NULL)
-        add(argv, "--workers", options_get(&serve->options, "workers"));
+    add_given(serve, argv, "workers", "--workers");
     if (options_on(&serve->options, "pin"))
         add(argv, "--pin", NULL);
+    add(argv, "--job-timeout", options_get(&serve->options, "job-timeout"));
+    add_given(serve, argv, "worker-listen", "--worker-listen");
     add(argv, "--ec2", "off"); // its queue is on this host, too: nobody else could take over
 }
 
@@ -280,7 +284,9 @@ static void clean_environment(const struct serve *serve)
         "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_ENDPOINT_URL",  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
         "AWS_REGION",
-        "SMELT_CONFIG",
+        // what tells other commands where to look
+        "SMELT_CONFIG", "SMELT_SQS_ENDPOINT", "SMELT_S3_ENDPOINT", "SMELT_CREDENTIALS",
+        "SMELT_REGION", "SMELT_QUEUE", "SMELT_BUCKET", "SMELT_NO_CREATE",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
@@ -344,11 +350,24 @@ static enum err run(struct serve *serve, struct error *error)
     return loop_run(serve->loop, error);
 }
 
+// What a role would refuse is better said before anything is made.
+static bool check_options(const struct options *o)
+{
+    int min, max;
+    long seconds;
+    return options_listen(o, "gateway-listen") && options_listen(o, "sqs-listen") &&
+           options_listen(o, "s3-listen") && options_listen(o, "worker-listen") &&
+           options_workers(o, process_cpu_count(), &min, &max) &&
+           options_int(o, "job-timeout", 1, WORKER_JOB_TIMEOUT_S_MAX, &seconds) &&
+           options_int(o, "sqs-cooldown", 0, SQS_COOLDOWN_S, &seconds);
+}
+
 static int serve_with_options(struct serve *serve)
 {
     AUTO_FD int lock_fd = -1;
     struct error error;
-    if (!options_start_role(&serve->options, "serve", &serve->ready_fd, &serve->lifeline_fd))
+    if (!options_start_role(&serve->options, "serve", &serve->ready_fd, &serve->lifeline_fd) ||
+        !check_options(&serve->options))
         return 2;
     enum err err = prepare(serve, &lock_fd, &error);
     if (err == OK)

@@ -25,6 +25,7 @@ static int run(const struct options *o)
     long cooldown_s;
     struct error error;
     if (!options_start_role(o, "sqs", &ready_fd, &lifeline_fd) ||
+        !options_listen(o, "sqs-listen") ||
         !options_int(o, "sqs-cooldown", 0, SQS_COOLDOWN_S, &cooldown_s))
         return 2;
     const struct sqs_role_config config = {

@@ -48,30 +48,6 @@ static const struct option worker_options[] = {
     {0},
 };
 
-// "4" or "1:12", "1:" up to the default.
-static bool parse_workers(const char *text, int usable, int *min, int *max)
-{
-    uint64_t low = 1, high = (uint64_t)usable;
-    struct span rest, first = span_cut(span_from(text), ':', &rest);
-    bool good = text == NULL || span_to_u64(first, WORKER_CHILDREN_MAX, &low);
-    if (text != NULL && strchr(text, ':') == NULL)
-        high = low;
-    else if (good && rest.len > 0)
-        good = span_to_u64(rest, WORKER_CHILDREN_MAX, &high);
-    else if (high < low)
-        high = low;
-    if (!good || low < 1 || high < low) {
-        fprintf(stderr,
-                "smelt: --workers takes a number or MIN:MAX, from 1 to %d, not '%.40s'; for "
-                "example 1:12\n",
-                WORKER_CHILDREN_MAX, text);
-        return false;
-    }
-    *min = (int)low;
-    *max = (int)high;
-    return true;
-}
-
 static bool parse_ec2(const char *text, enum worker_ec2 *out)
 {
     static const char *const words[] = {"auto", "on", "off"}; // in the order of the enum
@@ -135,11 +111,12 @@ static int run_worker(const struct options *o)
     const char *model;
     if (!options_start_role(o, "worker", &ready_fd, &lifeline_fd) ||
         !find_handler(o, &arena, &model) ||
-        !parse_workers(options_get(o, "workers"), process_cpu_count(), &min, &max) ||
+        !options_listen(o, "worker-listen") ||
+        !options_workers(o, process_cpu_count(), &min, &max) ||
         !options_int(o, "idle", 1, 86400, &idle_s) || !parse_ec2(options_get(o, "ec2"), &ec2) ||
         !options_int(o, "max-receive-count", 1, SQS_RECEIVE_COUNT_MAX, &receives) ||
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
-        !options_int(o, "job-timeout", 1, 3600, &timeout_s))
+        !options_int(o, "job-timeout", 1, WORKER_JOB_TIMEOUT_S_MAX, &timeout_s))
         return 2;
     AUTO_BUF struct buf models = {0}, credentials = {0};
     find_models(o, &models);

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "http/server.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -35,23 +36,55 @@ static void environment_name(const char *name, char *out, size_t out_size)
         out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
 }
 
+enum { HELP_COLUMN = 31, HELP_WIDTH = 100 };
+
+static int columns_of(const char *text, size_t len) // of UTF-8
+{
+    int columns = 0;
+    for (size_t i = 0; i < len; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return columns;
+}
+
+// "  --name VALUE" and its text in a column beside it, broken between words.
+static void print_help_line(const char *left, const char *text)
+{
+    int column = printf("  %s", left);
+    column = 2 + columns_of(left, strlen(left));
+    if (column >= HELP_COLUMN)
+        column = printf("\n") - 1;
+    printf("%*s", HELP_COLUMN - column, "");
+    column = HELP_COLUMN;
+    for (const char *word = text; *word != '\0';) {
+        size_t len = strcspn(word, " \n");
+        int width = columns_of(word, len);
+        if (column > HELP_COLUMN && column + 1 + width > HELP_WIDTH) {
+            printf("\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        }
+        column += width + printf("%s", column > HELP_COLUMN ? " " : "");
+        printf("%.*s", (int)len, word);
+        word += len + strspn(word + len, " \n");
+    }
+    printf("\n");
+}
+
 static void print_help(const struct options *o, const char *usage, const char *about)
 {
     printf("usage: %s\n\n%s\n\noptions:\n", usage, about);
     for (const struct option *t = o->table; t->name != NULL; t++) {
         if (t->help == NULL)
             continue;
-        char left[64], variable[64];
+        char left[64], text[400];
+        bool says_default = t->fallback != NULL && t->value != NULL;
         snprintf(left, sizeof left, "--%s%s%s", t->name, t->value != NULL ? " " : "",
                  t->value != NULL ? t->value : "");
-        environment_name(t->name, variable, sizeof variable);
-        printf("  %-28s %s", left, t->help);
-        if (t->fallback != NULL && t->value != NULL)
-            printf(" (default %s)", t->fallback);
-        printf("\n");
+        snprintf(text, sizeof text, "%s%s%s%s", t->help, says_default ? " (default " : "",
+                 says_default ? t->fallback : "", says_default ? ")" : "");
+        print_help_line(left, text);
     }
-    printf("  %-28s %s\n  %-28s %s\n", "--config FILE", "options from an INI file: name = value",
-           "--help", "this text");
+    print_help_line("--config FILE", "options from an INI file: name = value");
+    print_help_line("--help", "this text");
     printf("\nEvery option can also be set by an environment variable: --sqs-listen is SMELT_SQS_LISTEN.\n");
 }
 
@@ -242,6 +275,40 @@ bool options_int(const struct options *o, const char *name, long min, long max, 
     return true;
 }
 
+bool options_listen(const struct options *o, const char *name)
+{
+    struct error error;
+    const char *text = options_get(o, name);
+    if (text == NULL || http_listen_check(text, &error) == OK)
+        return true;
+    fprintf(stderr, "smelt: --%s: %s\n", name, error.msg);
+    return false;
+}
+
+bool options_workers(const struct options *o, int usable, int *min, int *max)
+{
+    const char *text = options_get(o, "workers");
+    uint64_t low = 1, high = (uint64_t)usable;
+    struct span rest, first = span_cut(span_from(text), ':', &rest);
+    bool good = text == NULL || span_to_u64(first, WORKER_CHILDREN_MAX, &low);
+    if (text != NULL && strchr(text, ':') == NULL)
+        high = low;
+    else if (good && rest.len > 0)
+        good = span_to_u64(rest, WORKER_CHILDREN_MAX, &high);
+    else if (high < low)
+        high = low;
+    if (!good || low < 1 || high < low) {
+        fprintf(stderr,
+                "smelt: --workers takes a number or MIN:MAX, from 1 to %d, not '%.40s'; for "
+                "example 1:12\n",
+                WORKER_CHILDREN_MAX, text);
+        return false;
+    }
+    *min = (int)low;
+    *max = (int)high;
+    return true;
+}
+
 static bool descriptor(const struct options *o, const char *name, int *out)
 {
     long fd = -1;
@@ -251,14 +318,20 @@ static bool descriptor(const struct options *o, const char *name, int *out)
     return true;
 }
 
+bool options_no_argument(const struct options *o, const char *command)
+{
+    if (o->argument_count == 0)
+        return true;
+    fprintf(stderr, "smelt: %s takes no argument '%s'; `smelt %s --help` shows the options\n",
+            command, o->arguments[0], command);
+    return false;
+}
+
 bool options_start_log(const struct options *o, const char *role)
 {
     int level = log_level_parse(options_get(o, "log-level"));
-    if (o->argument_count > 0) {
-        fprintf(stderr, "smelt: %s takes no argument '%s'; `smelt %s --help` shows the options\n",
-                role, o->arguments[0], role);
+    if (!options_no_argument(o, role))
         return false;
-    }
     if (level < 0) {
         fprintf(stderr, "smelt: --log-level must be debug, info, warn or error, not '%s'\n",
                 options_get(o, "log-level"));

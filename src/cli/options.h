@@ -38,6 +38,13 @@ bool options_given(const struct options *o, const char *name); // not from the d
 // returns false.
 bool options_int(const struct options *o, const char *name, long min, long max, long *out);
 
+// False, and said so: the command takes no argument and there is one.
+bool options_no_argument(const struct options *o, const char *command);
+// --NAME is ADDRESS:PORT, or is not given; else it says what is wrong and returns false.
+bool options_listen(const struct options *o, const char *name);
+// --workers: "4", "1:12", or "2:" up to `usable`, the number of processors; not given: 1 to that.
+bool options_workers(const struct options *o, int usable, int *min, int *max);
+
 // Which keys a role signs with that is a client of queue and store.
 // clang-format off
 #define OPTIONS_OF_A_CLIENT                                                                        \

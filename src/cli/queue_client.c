@@ -319,8 +319,11 @@ int queue_failed(const struct queue_client *c, const char *queue, const struct e
     else if (error->code == ERR_DENIED)
         hint = "; are these the keys of that service? (--data DIR or --credentials FILE)";
     bool named = queue == NULL || strstr(error->msg, queue) != NULL;
-    fprintf(stderr, "smelt: %s%s%s%s%s\n", named ? "" : "queue ", named ? "" : queue,
-            named ? "" : ": ", error->msg, hint);
+    size_t len = strlen(error->msg);
+    if (hint[0] != '\0' && len > 0 && error->msg[len - 1] == '.') // a service's whole sentence
+        len--;
+    fprintf(stderr, "smelt: %s%s%s%.*s%s\n", named ? "" : "queue ", named ? "" : queue,
+            named ? "" : ": ", (int)len, error->msg, hint);
     return 1;
 }
 

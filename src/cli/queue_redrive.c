@@ -242,10 +242,10 @@ static void print_end(const struct redrive *r, bool waited)
     else if (!waited)
         printf("moving; `smelt queue redrive %s --watch` follows it\n", r->name);
     else
-        printf("moved %lld messages out of %s%s%s\n", (long long)r->moved, r->name,
-               to != NULL ? " to " : "", to != NULL ? to : "");
+        printf("moved %lld message%s out of %s%s%s\n", (long long)r->moved,
+               r->moved == 1 ? "" : "s", r->name, to != NULL ? " to " : "", to != NULL ? to : "");
     if (r->removed > 0 && !options_on(r->c->options, "json"))
-        printf("%zu of them are jobs that had failed: their results were removed, they run again\n",
+        printf("jobs among them that had failed: %zu; their results were removed, they run again\n",
                r->removed);
 }
 

@@ -46,6 +46,11 @@ int command_group_run(const struct command_group *g, int argc, char **argv)
         print_help(g, stderr);
         return 2;
     }
+    static char help[] = "--help";
+    if (argc > 2 && strcmp(argv[1], "help") == 0) { // `help COMMAND` is `COMMAND --help`
+        memmove(argv + 1, argv + 2, (size_t)(argc - 2) * sizeof *argv);
+        argv[argc - 1] = help;
+    }
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_help(g, stdout);

@@ -223,8 +223,8 @@ static enum err not_found(const char *name, const char *search_path, struct erro
                     list.data);
     return fail(
         error, ERR_NOT_FOUND, 0,
-        "no model '%.80s' (there are: %.150s); looked in %.200s. Give a package's name, its "
-        "folder or an .onnx file",
+        "no model '%.80s' (there are: %.150s). Give a package's name, its folder or an .onnx "
+        "file; looked in %.200s",
         name, count > 0 ? list.data : "none", search_path);
 }
 

@@ -60,7 +60,7 @@ void rest_reply_error(struct http_request *r, int status, const char *code, cons
 static void reply_method(struct http_request *r, const char *allow)
 {
     char message[200];
-    snprintf(message, sizeof message, "%s is not possible here; %s is", r->method, allow);
+    snprintf(message, sizeof message, "%s is not possible here, only %s", r->method, allow);
     const struct http_header header = {SPAN("Allow"), span_from(allow)};
     reply_error(r, 405, "method", message, &header, 1);
 }

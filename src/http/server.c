@@ -194,6 +194,13 @@ static enum err listen_parse(const char *listen_at, char *host, size_t host_size
     return OK;
 }
 
+enum err http_listen_check(const char *listen_at, struct error *error)
+{
+    char host[256];
+    const char *port;
+    return listen_parse(listen_at, host, sizeof host, &port, error);
+}
+
 static enum err listen_failed(struct error *error, const char *host, const char *port)
 {
     switch (errno) {

@@ -90,6 +90,8 @@ struct http_request {
 enum err http_server_new(struct loop *loop, const struct http_server_config *config,
                          const struct http_handlers *handlers, struct http_server **out,
                          struct error *error) MUST_CHECK;
+// ERR_ARGUMENT: this cannot be a config's `listen`. Whether it can be listened on is not tried.
+enum err http_listen_check(const char *listen_at, struct error *error) MUST_CHECK;
 int http_server_port(const struct http_server *s);
 void http_server_stop_accepting(struct http_server *s);   // drain: no new connections or requests
 int http_server_connections(const struct http_server *s); // open ones, for drain and metrics

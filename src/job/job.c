@@ -217,16 +217,21 @@ static enum err decode_event(const json_t *records, struct arena *arena, struct 
         return fail(error, ERR_FORMAT, 0, "%zu records in one event, the limit is %d", total,
                     JOB_RECORDS_MAX);
     struct job *list = arena_alloc(arena, (total + 1) * sizeof *list);
+    enum err result = OK; // the first bad record's
     size_t used = 0;
     for (size_t i = 0; i < total; i++) {
         bool made;
         job_clear(&list[used]);
-        TRY(decode_record(json_array_get(records, i), arena, &list[used], &made, error));
-        used += made;
+        enum err err = decode_record(json_array_get(records, i), arena, &list[used], &made,
+                                     result == OK ? error : NULL);
+        if (err == OK)
+            used += made;
+        else if (result == OK)
+            result = err;
     }
     *jobs = list;
     *count = used;
-    return OK;
+    return result;
 }
 
 static enum err decode_one(enum err decode(const json_t *, struct arena *, struct job *,

@@ -35,8 +35,10 @@ struct job {
 
 // Decodes a message body into 0..n jobs (0: an S3 test event; acknowledge it). ERR_FORMAT: says
 // what is wrong with the message; if its id could be read, *count is 1 and (*jobs)->id holds it
-// (the other strings are ""), so that the failure can be published; else *count is 0. SNS-wrapped
-// events are unwrapped; deleted objects in events are left out. Everything is in the arena.
+// (the other strings are ""), so that the failure can be published; else *count is 0. In an event
+// some of whose records are wrong, (*jobs)[0].kind is JOB_S3_EVENT: these are the good ones.
+// SNS-wrapped events are unwrapped; deleted objects in events are left out. Everything is in the
+// arena.
 enum err job_decode(struct span message, struct arena *arena, struct job **jobs, size_t *count,
                     struct error *error) MUST_CHECK;
 void job_encode(const struct job *job, struct buf *out);

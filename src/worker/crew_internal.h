@@ -37,6 +37,7 @@ struct slot {
     uint32_t serial;               // of the child
     bool begun;                    // it was up once: its jobs may be to blame for its death
     bool hung;                     // killed for its deadline
+    const char *distrusted;        // killed for what it said: why, a literal; NULL: not
     bool cancelling, cancelled;    // the job it is on is not wanted; and it was killed for that
     int socket_fd;                 // ours
     int memory_fd;

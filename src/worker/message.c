@@ -36,10 +36,12 @@ static void message_finish(struct message *m)
     struct poller *p = m->poller;
     const char *url = m->source->found.queue_url;
     struct span receipt = span_from(m->receipt);
-    if (m->verdict == VERDICT_DELETE) {
+    if (m->verdict == VERDICT_DELETE && !m->keep) {
         int delay_ms = p->config.visibility_s * 1000 / 6; // the lease holds two thirds at least
         outbox_delete(p->outbox, url, receipt,
                       delay_ms < WORKER_DELETE_DELAY_MS ? delay_ms : WORKER_DELETE_DELAY_MS);
+    } else if (m->keep && !m->source->found.has_dlq) {
+        // its lease ends by itself: at once it would come again at once, for ever
     } else if (!m->stale) {
         p->returned++;
         outbox_visibility(p->outbox, url, receipt, 0);
@@ -58,13 +60,18 @@ void message_task_done(struct message *m, enum verdict verdict)
 }
 
 // A message that cannot be understood. With an id its owner is told; without one it is left to come
-// again until the queue moves it to the dead-letter queue.
+// again until the queue moves it to the dead-letter queue. So is an event with bad records among good
+// ones, which are done.
 static void message_is_broken(struct message *m, const struct error *error)
 {
     struct poller *p = m->poller;
     char text[400];
     log_event(LOG_WARN, "bad_message", "message_id=%s attempt=%d why=%s", m->id, m->receive_count,
               log_quote(error->msg, text, sizeof text));
+    if (m->job_count > 0 && m->jobs[0].kind == JOB_S3_EVENT) {
+        m->keep = true;
+        return;
+    }
     if (m->job_count == 0) {
         if (m->source->found.has_dlq)
             outbox_visibility(p->outbox, m->source->found.queue_url, span_from(m->receipt), 0);
@@ -133,8 +140,7 @@ void message_take(struct source *s, const struct sqs_message *in)
     if (!trace_from_amazon(in->trace_header, m->trace))
         m->trace[0] = '\0';
     enum err err = job_decode(in->body, &m->arena, &m->jobs, &m->job_count, &error);
-    if (err == OK)
-        drop_own_results(m);
+    drop_own_results(m);
     p->unstarted += m->job_count;
     if (err != OK)
         message_is_broken(m, &error);

@@ -64,6 +64,7 @@ struct message {
     size_t open_tasks;
     enum verdict verdict;
     bool stale; // its lease was lost: it is not given back
+    bool keep;  // it has records that are wrong: it goes to the dead-letter queue in the end
 };
 
 enum task_step {

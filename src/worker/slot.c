@@ -116,6 +116,7 @@ void slot_start(struct slot *s)
     }
     s->state = SLOT_STARTING;
     s->begun = s->hung = s->cancelling = s->cancelled = false;
+    s->distrusted = NULL;
     loop_timer_set(s->crew->config.loop, &s->deadline,
                    loop_now_ms(s->crew->config.loop) + WORKER_START_S_MAX * 1000, on_deadline, s);
 }
@@ -300,6 +301,10 @@ void slot_died(struct slot *s, const struct zygote_report *report)
         snprintf(death.where, sizeof death.where, "%.199s", report->sentence);
     else if (!s->hung && !s->cancelled && report->sentence[0] != '\0')
         snprintf(death.sentence, sizeof death.sentence, "%.399s", report->sentence);
+    if (s->distrusted != NULL) { // the signal that ended it was ours
+        death.limit = "";
+        snprintf(death.sentence, sizeof death.sentence, "killed: %s", s->distrusted);
+    }
     snprintf(death.tail, sizeof death.tail, "%s", s->said.tail);
     log_event(LOG_WARN, "child_died", "slot=%u pid=%d why=%s where=%s", s->index, (int)report->pid,
               log_quote(death.sentence, text, sizeof text),
@@ -332,12 +337,13 @@ static bool text_is_json_object(struct span text)
 static void distrust(struct slot *s, const char *what)
 {
     log_event(LOG_ERROR, "child_distrusted", "slot=%u why=\"%s\"", s->index, what);
+    s->distrusted = what;
     slot_kill(s);
 }
 
 static void on_too_much(void *ctx)
 {
-    distrust(ctx, "it prints without end");
+    distrust(ctx, "it printed more than 64 KiB to standard error for one job");
 }
 
 static void on_child_ready(struct slot *s, const struct child_answer *a)

@@ -515,6 +515,8 @@ void task_on_death(struct task *t, const struct crew_death *death)
     enum { TAIL_BYTES = 700 };
     char sentence[1400];
     size_t tail = strlen(death->tail);
+    while (tail > 0 && death->tail[tail - 1] == '\n')
+        tail--;
     const char *said = death->tail + (tail > TAIL_BYTES ? tail - TAIL_BYTES : 0);
     const char *code = death->hung ? "timeout" : "crashed";
     if (came_back(t))
@@ -527,9 +529,9 @@ void task_on_death(struct task *t, const struct crew_death *death)
         expire(t, "while it was computed");
         return;
     }
-    snprintf(sentence, sizeof sentence, "the process that worked on it was %s%s%s%s%s",
+    snprintf(sentence, sizeof sentence, "the process that worked on it was %s%s%s%s%.*s",
              death->sentence, death->where[0] != '\0' ? ", in " : "", death->where,
-             tail > 0 ? "; it said: " : "", said);
+             tail > 0 ? "; it said: " : "", (int)(death->tail + tail - said), said);
     if (strcmp(death->limit, "memory") == 0)
         code = "memory";
     attempt_failed(t, code, sentence);

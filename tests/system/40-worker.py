@@ -149,6 +149,21 @@ def test_a_message_that_is_no_job_goes_to_the_dead_letter_queue(site):
     assert "bad_message" in pool.worker.log()
 
 
+def test_the_good_records_of_an_event_with_bad_ones_are_done(site):
+    """Only what is wrong is left to the dead-letter queue, with its message."""
+    pool = Pool(site, "--workers", "1")
+    pool.s3.put_object(Bucket="smelt", Key="mine/a.jpg", Body=smelt.sample("dog-1.jpg"))
+    record = {"eventName": "ObjectCreated:Put",
+              "s3": {"bucket": {"name": "smelt"}, "object": {"key": "mine/a.jpg", "sequencer": "01"}}}
+    pool.send({"Records": [{"eventName": "ObjectCreated:Put"}, record]})
+    smelt.wait_until(lambda: pool.counts(pool.dlq) == (1, 0), what="the message in the dead-letter queue")
+    keys = [o["Key"] for o in pool.s3.list_objects_v2(Bucket="smelt", Prefix="results/")["Contents"]]
+    assert len(keys) == 1
+    got = json.loads(pool.s3.get_object(Bucket="smelt", Key=keys[0])["Body"].read())
+    assert got["status"] == "succeeded" and got["attempts"] == 1 and got["input"]["key"] == "mine/a.jpg"
+    assert "a record without" in pool.worker.log()
+
+
 def test_a_child_killed_in_mid_job_costs_one_attempt(site):
     pool = Pool(site, "--workers", "1")
     pool.submit("big", big_picture())

@@ -39,6 +39,10 @@ for line in read:
         say(b"result 2\n{}")
     elif order == b"say":
         say(more)
+    elif order == b"flood":
+        sys.stderr.write("blah blah\n" * 100000)
+        sys.stderr.flush()
+        say(b"result 2\n{}")
     elif order == b"failed":
         say(b"failed %d\n%s" % (len(more), more))
     elif order == b"retry":
@@ -219,6 +223,16 @@ def test_what_it_prints_is_logged_line_by_line(puppet):
     assert pool.run("print", b"print ")["status"] == "succeeded"
     log = smelt.wait_until(lambda: "red" in pool.worker.log() and pool.worker.log(), 10, "the lines")
     assert 'text="one line"' in log and "and another" in log and "\x1b" not in log
+
+
+def test_one_that_prints_without_end_is_told_so(puppet):
+    """And is not said to have been short of memory: it was killed, but by us."""
+    pool = puppet("--max-receive-count", "1")
+    got = pool.run("flood", b"flood ")
+    assert got["status"] == "failed" and got["error"]["code"] == "crashed", got
+    assert "printed more than 64 KiB" in got["error"]["message"] and "memory" not in got["error"]["message"]
+    assert not got["error"]["message"].endswith("\n")
+    assert pool.run("after", b"tell")["status"] == "succeeded"
 
 
 def test_a_hang_is_killed_with_all_that_it_started(site):

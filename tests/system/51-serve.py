@@ -163,6 +163,26 @@ def test_what_keeps_serve_from_starting_is_one_clear_sentence(site):
     assert serve.alive()
 
 
+def test_wrong_values_are_usage_errors_before_anything_is_made(site):
+    for option, value, words in [("--sqs-listen", "here", "--sqs-listen: 'here' is not ADDRESS:PORT"),
+                                 ("--gateway-listen", "127.0.0.1:99999", "--gateway-listen"),
+                                 ("--workers", "5:2", "MIN:MAX"), ("--workers", "some", "MIN:MAX"),
+                                 ("--sqs-cooldown", "-1", "from 0 to 60"), ("--job-timeout", "0", "from 1 to")]:
+        code, text = fails(site, "--data", os.path.join(site.folder, "none"), option, value)
+        assert code == 2 and words in text and text.count("\n") == 1, text
+    assert not os.path.exists(os.path.join(site.folder, "none"))
+
+
+def test_settings_of_other_commands_do_not_reach_the_roles(site):
+    """SMELT_BUCKET and the like, meant for `smelt audit`, would make workers that the gateway never meets."""
+    nowhere = "http://127.0.0.1:1"
+    serve = site.serve(environment={"SMELT_QUEUE": "other", "SMELT_BUCKET": "other", "SMELT_SQS_ENDPOINT": nowhere,
+                                    "SMELT_S3_ENDPOINT": nowhere, "SMELT_REGION": "xx-nowhere-1",
+                                    "SMELT_NO_CREATE": "1", "SMELT_CREDENTIALS": "/nonexistent"})
+    status, _, job = answer(serve)
+    assert status == 200 and job["status"] == "succeeded", job
+
+
 def test_submit_and_result(site):
     serve = site.serve()
 
@@ -197,6 +217,9 @@ def test_submit_and_result(site):
     (["result", "a/b"], 2, "job id"),
     (["gateway", "--log-level", "loud"], 2, "debug, info, warn or error"),
     (["gateway", "now"], 2, "no argument 'now'"),
+    (["experiment", "now"], 2, "no argument 'now'"),
+    (["bench", "sqs", "now"], 2, "no argument 'now'"),
+    (["help", "sevre"], 2, "did you mean 'serve'"),
     (["submit", "--url", "ftp://x", "README.md"], 1, "http"),
     (["submit", "s3://bucket"], 1, "s3://BUCKET/KEY"),
 ])
@@ -213,6 +236,7 @@ def test_help_names_every_command_and_option():
         if command != "bench":
             done = run(command, "--help")
             assert done.returncode == 0 and "--config FILE" in done.stdout and "-fd" not in done.stdout
+    assert run("help", "queue", "peek").stdout == run("queue", "peek", "--help").stdout != ""
     assert re.fullmatch(r"smelt \d+\.\d+\.\d+\n", run("--version").stdout)
 
 

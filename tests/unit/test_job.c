@@ -109,6 +109,22 @@ START_TEST(event_records_become_jobs_with_decoded_keys)
 }
 END_TEST
 
+START_TEST(a_bad_record_does_not_take_the_good_ones_along)
+{
+    ck_assert_int_eq(decode("{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a", "") "," //
+                            "{\"eventName\":\"ObjectCreated:Put\"}," //
+                            RECORD("ObjectCreated:Put", "pics", "%ff", "") "," //
+                            RECORD("ObjectCreated:Put", "pics", "b", "") "]}"),
+                     ERR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(error.msg, "a record without"));
+    ck_assert_uint_eq(count, 2);
+    ck_assert_int_eq(jobs[0].kind, JOB_S3_EVENT);
+    ck_assert_str_eq(jobs[0].key, "a");
+    ck_assert_str_eq(jobs[1].key, "b");
+    arena_release(&arena);
+}
+END_TEST
+
 START_TEST(event_ids_are_stable_and_differ_by_write)
 {
     static const char *const same =
@@ -439,7 +455,8 @@ SUITE_MAIN("job", trace_ids_are_taken_from_what_clients_send,
            buckets_are_allowed_by_name_or_beginning,
            a_dead_letter_is_outlived_by_a_later_message_only,
            native_message_comes_back_as_it_was_written, times_are_read_as_text_or_milliseconds,
-           event_records_become_jobs_with_decoded_keys, event_ids_are_stable_and_differ_by_write,
+           event_records_become_jobs_with_decoded_keys,
+           a_bad_record_does_not_take_the_good_ones_along, event_ids_are_stable_and_differ_by_write,
            test_events_and_sns_wrapping, plain_form_of_python_producers,
            what_is_not_a_job_is_refused_with_a_reason, limits_of_messages, ids,
            succeeded_result_comes_back_as_it_was_written,

@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include "base/log.h"
+
 #include "suite.h"
 
 #include <string.h>
@@ -92,7 +94,18 @@ START_TEST(nearest_name_finds_slips_and_nothing_else)
 }
 END_TEST
 
-SUITE_MAIN("text", utf8_accepts_only_well_formed, xml_characters_are_those_of_sqs,
+START_TEST(the_log_quotes_what_could_harm_it)
+{
+    char out[200];
+    ck_assert_str_eq(log_quote("caf\xc3\xa9 \"x\"\n", out, sizeof out),
+                     "\"caf\xc3\xa9 \\\"x\\\"\\x0a\"");
+    ck_assert_str_eq(log_quote("a\xff\xc3\xa9", out, sizeof out), "\"a\\xff\\xc3\\xa9\"");
+    ck_assert_str_eq(log_quote("\xc2\x9b" "2J\xc2\xa0", out, sizeof out), // C1: CSI
+                     "\"\\xc2\\x9b" "2J\xc2\xa0\"");
+}
+END_TEST
+
+SUITE_MAIN("text", the_log_quotes_what_could_harm_it, utf8_accepts_only_well_formed, xml_characters_are_those_of_sqs,
            urls_encode_and_decode, xml_and_json_are_escaped,
            a_plain_run_ends_where_json_needs_an_escape, text_is_mended_in_its_place,
            nearest_name_finds_slips_and_nothing_else)
