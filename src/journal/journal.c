@@ -214,6 +214,7 @@ static struct chunk *chunk_add(struct batch *b, const struct segment *s)
     }
     struct chunk *c = &b->chunks[b->count++];
     c->fd = s->fd;
+    c->segment = s->id;
     c->at = s->used;
     c->written = false;
     buf_clear(&c->data);

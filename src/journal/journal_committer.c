@@ -14,6 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { ZEROED_AHEAD_BYTES = 1 << 20 }; // of the current segment, for the commits to come
+
 enum err journal_write(struct journal *j, int fd, const void *data, size_t len, uint64_t at,
                        const char *what, struct error *error)
 {
@@ -40,12 +42,28 @@ enum err chunk_write(struct journal *j, struct chunk *c, struct error *error)
     return OK;
 }
 
+// Zeros where there are zeros: blocks that are allocated and were never written cost each sync that
+// reaches them a commit of the file system's own journal, blocks that were written do not.
+static enum err zero_ahead(struct journal *j, const struct chunk *c, struct error *error)
+{
+    static const char zeros[ZEROED_AHEAD_BYTES];
+    uint64_t end = c->at + c->data.len, left = j->segment_bytes - end;
+    if (j->zeroed_segment == c->segment && end <= j->zeroed_to)
+        return OK;
+    size_t len = left < sizeof zeros ? (size_t)left : sizeof zeros;
+    TRY(journal_write(j, c->fd, zeros, len, end, "journal segment", error));
+    j->zeroed_segment = c->segment;
+    j->zeroed_to = end + len;
+    return OK;
+}
+
 static enum err commit(struct journal *j, struct batch *b, struct error *error)
 {
     for (size_t i = 0; i < b->count; i++) {
         struct chunk *c = &b->chunks[i];
         if (!c->written)
             TRY(chunk_write(j, c, error));
+        TRY(zero_ahead(j, c, error));
         if (j->io->fdatasync(j->io->ctx, c->fd) != 0)
             return fail(error, ERR_IO, errno, "sync the journal in '%s'", j->dir);
     }
@@ -135,7 +153,10 @@ static void *committer_main(void *arg)
             end = &(*end)->next;
         job->next = NULL;
         *end = job;
+        // not while holding the lock, which is the first thing that who wakes up wants
+        pthread_mutex_unlock(&j->lock);
         eventfd_write(j->event_fd, 1);
+        pthread_mutex_lock(&j->lock);
     }
     pthread_mutex_unlock(&j->lock);
     return NULL;
@@ -213,6 +234,6 @@ void journal_committer_submit(struct journal *j, struct job *job)
     while (*end != NULL)
         end = &(*end)->next;
     *end = job;
-    pthread_cond_signal(&j->wake);
     pthread_mutex_unlock(&j->lock);
+    pthread_cond_signal(&j->wake);
 }

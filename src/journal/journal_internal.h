@@ -10,7 +10,8 @@
 // A run of records that goes to one place of one segment with one write and one fdatasync.
 struct chunk {
     int fd;
-    uint32_t at; // offset in the segment
+    uint32_t segment; // id
+    uint32_t at;      // offset in the segment
     bool written;
     uint64_t last_sequence;
     struct buf data;
@@ -97,6 +98,8 @@ struct journal {
     void *on_sync_ctx;
 
     // committer
+    uint32_t zeroed_segment; // id of the segment whose blocks are written up to
+    uint64_t zeroed_to;      // here, as far as the committer knows
     bool threaded, stop;
     pthread_t thread;
     pthread_mutex_t lock;

@@ -405,7 +405,7 @@ START_TEST(failed_sync_ends_it)
     struct journal *j = must_open();
     append(j, "one");
     disk.fault = FAKE_FAIL;
-    disk.fault_at = disk.calls + 2; // write, then sync
+    disk.fault_at = disk.calls + 3; // write, zeros behind it, then sync
     journal_flush(j);
     ck_assert(journal_failed(j));
     ck_assert_uint_eq(journal_durable(j), 0);
@@ -460,6 +460,58 @@ START_TEST(full_disk_refuses_new_records_only)
 }
 END_TEST
 
+static struct {
+    ssize_t (*pwrite)(void *ctx, int fd, const void *data, size_t len, off_t at);
+    off_t end;     // as far as the segments were written to
+    int extending; // writes that went beyond what was written before
+} watched;
+
+static ssize_t watch_pwrite(void *ctx, int fd, const void *data, size_t len, off_t at)
+{
+    if (at + (off_t)len > watched.end) {
+        watched.end = at + (off_t)len;
+        watched.extending++;
+    }
+    return watched.pwrite(ctx, fd, data, len, at);
+}
+
+START_TEST(blocks_are_written_before_records_need_them)
+{
+    enum { COMMITS = 400, BYTES = 8000 };
+    static char text[BYTES];
+    fake_disk_init(&disk);
+    struct journal_config config = {
+        .dir = "/store", .io = &disk.io, .segment_bytes = 8 << 20, .replay = note};
+    struct journal *j;
+    struct error error;
+    ck_assert_int_eq(journal_open(&config, &j, &error), OK);
+    watched.pwrite = disk.io.pwrite;
+    watched.end = 0;
+    watched.extending = 0;
+    disk.io.pwrite = watch_pwrite;
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < COMMITS; i++) {
+        struct journal_record r;
+        struct span part = {text, sizeof text};
+        ck_assert_int_eq(journal_append(j, JOURNAL_NEW, 10, &part, 1, &r, &error), OK);
+        journal_count(j, r.place.segment, 1, r.place.bytes);
+        journal_flush(j);
+    }
+    ck_assert_int_gt(watched.end, (off_t)COMMITS * BYTES);
+    ck_assert_int_lt(watched.extending, COMMITS / 20);
+    journal_close(j);
+    // and zeros are no records
+    memset(&seen, 0, sizeof seen);
+    ck_assert_int_eq(journal_open(&config, &j, &error), OK);
+    ck_assert_uint_eq(seen.count, COMMITS);
+    struct journal_stats stats;
+    journal_stats(j, &stats);
+    ck_assert_uint_eq(stats.cut_bytes, 0);
+    journal_close(j);
+    fake_disk_release(&disk);
+}
+END_TEST
+
 SUITE_MAIN("journal", records_come_back_in_order, what_was_not_flushed_is_not_promised,
            sequences_go_on_after_everything_was_removed, sequences_go_on_in_an_empty_segment,
            torn_tail_is_cut, cut_tail_never_comes_back,
@@ -467,4 +519,5 @@ SUITE_MAIN("journal", records_come_back_in_order, what_was_not_flushed_is_not_pr
            missing_segment_is_found, swapped_segments_are_found, cut_segment_is_found,
            lost_end_of_an_older_segment_is_found, segment_of_another_store_is_found,
            lost_manifest_is_found, damaged_manifest_slot_does_not_lose_a_segment,
-           newer_version_is_refused, failed_sync_ends_it, full_disk_refuses_new_records_only)
+           newer_version_is_refused, failed_sync_ends_it, full_disk_refuses_new_records_only,
+           blocks_are_written_before_records_need_them)
