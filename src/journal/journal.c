@@ -652,6 +652,11 @@ uint64_t journal_durable(const struct journal *j)
     return j->durable_sequence;
 }
 
+bool journal_is_syncing(const struct journal *j)
+{
+    return j->commit_job.queued;
+}
+
 bool journal_failed(const struct journal *j)
 {
     return j->failed;

@@ -81,6 +81,7 @@ void journal_await_written(struct journal *j);
 uint64_t journal_next_sequence(const struct journal *j); // of the next record
 uint64_t journal_written(const struct journal *j);       // sequence up to which all is written
 uint64_t journal_durable(const struct journal *j);       // sequence up to which all is on disk
+bool journal_is_syncing(const struct journal *j);        // a commit is under way
 bool journal_failed(const struct journal *j);
 const uint8_t *journal_store_id(const struct journal *j); // STORE_ID_BYTES
 

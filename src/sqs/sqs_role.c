@@ -82,7 +82,10 @@ static void end_if_drained(struct role *role)
 // enough, or the first of it has waited long enough. False: it waits for more.
 static bool commit(struct role *role)
 {
-    uint64_t next = journal_next_sequence(queues_journal(role->queues));
+    const struct journal *j = queues_journal(role->queues);
+    uint64_t next = journal_next_sequence(j);
+    if (journal_is_syncing(j))
+        return true; // its end brings the next turn, and soon those whom it answers
     if (next != role->committed && next - role->committed < SQS_COMMIT_RECORDS &&
         !loop_is_idle(role->loop)) {
         int64_t now_us = clock_monotonic_us();
