@@ -65,6 +65,24 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
     return p;
 }
 
+void arena_reset(struct arena *a)
+{
+    struct arena_block *kept = NULL;
+    while (a->blocks != NULL) {
+        struct arena_block *next = a->blocks->next;
+        if (kept == NULL && a->blocks->cap == BLOCK_BYTES)
+            kept = a->blocks;
+        else
+            free(a->blocks);
+        a->blocks = next;
+    }
+    if (kept != NULL) {
+        kept->next = NULL;
+        kept->used = 0;
+    }
+    *a = (struct arena){.blocks = kept};
+}
+
 void arena_release(struct arena *a)
 {
     while (a->blocks != NULL) {

@@ -8,32 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-struct span span_from(const char *string)
-{
-    return (struct span){string, string != NULL ? strlen(string) : 0};
-}
-
-bool span_equal(struct span a, struct span b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
-bool span_is(struct span a, const char *string)
-{
-    return span_equal(a, span_from(string));
-}
-
-bool span_is_nocase(struct span a, const char *string)
-{
-    return a.len == strlen(string) && (a.len == 0 || strncasecmp(a.data, string, a.len) == 0);
-}
-
-bool span_starts(struct span a, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return a.len >= len && (len == 0 || memcmp(a.data, prefix, len) == 0);
-}
-
 bool span_starts_nocase(struct span a, const char *prefix)
 {
     size_t len = strlen(prefix);
@@ -108,6 +82,8 @@ void buf_clear(struct buf *b)
 
 void buf_reserve(struct buf *b, size_t more_bytes)
 {
+    if (more_bytes < b->cap - b->len)
+        return;
     CHECK(more_bytes < SIZE_MAX / 2 && b->len < SIZE_MAX / 4);
     size_t need = b->len + more_bytes + 1;
     if (need <= b->cap)

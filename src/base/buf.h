@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <strings.h>
 
 // Borrowed bytes. Not terminated. data may be NULL only when len is 0.
 struct span {
@@ -15,11 +17,33 @@ struct span {
 
 #define SPAN(literal) ((struct span){(literal), sizeof(literal) - 1})
 
-struct span span_from(const char *string); // NULL gives an empty span
-bool span_equal(struct span a, struct span b);
-bool span_is(struct span a, const char *string);
-bool span_is_nocase(struct span a, const char *string); // ASCII only
-bool span_starts(struct span a, const char *prefix);
+// In the header, so that the length of a literal is known.
+static inline struct span span_from(const char *string) // NULL gives an empty span
+{
+    return (struct span){string, string != NULL ? strlen(string) : 0};
+}
+
+static inline bool span_equal(struct span a, struct span b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool span_is(struct span a, const char *string)
+{
+    return span_equal(a, span_from(string));
+}
+
+static inline bool span_is_nocase(struct span a, const char *string) // ASCII only
+{
+    return a.len == strlen(string) && (a.len == 0 || strncasecmp(a.data, string, a.len) == 0);
+}
+
+static inline bool span_starts(struct span a, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return a.len >= len && (len == 0 || memcmp(a.data, prefix, len) == 0);
+}
+
 bool span_starts_nocase(struct span a, const char *prefix); // ASCII only
 int span_order(struct span a, struct span b); // by bytes, like memcmp; a prefix comes first
 struct span span_trim(struct span a); // without spaces and tabs at both ends

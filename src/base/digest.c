@@ -1,69 +1,62 @@
+#define OPENSSL_SUPPRESS_DEPRECATED // SHA256_*, MD5_*
 #include "base/digest.h"
 
 #include "base/check.h"
 #include "base/text.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/md5.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
+// The plain functions, not EVP: for the kilobyte of a request EVP's objects, look-ups and copies took
+// as long as the digest itself. Both are in every OpenSSL 3, and of the same assembly.
 struct digest {
-    EVP_MD_CTX *ctx;
+    enum digest_kind kind;
+    union {
+        MD5_CTX md5;
+        SHA256_CTX sha256;
+    } state;
 };
-
-static const EVP_MD *md_of(enum digest_kind kind)
-{
-    // fetched once: EVP_md5() would look its implementation up at each use
-    static const EVP_MD *md5, *sha256;
-    const EVP_MD **slot = kind == DIGEST_MD5 ? &md5 : &sha256;
-    const EVP_MD *md = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-    if (md == NULL) {
-        md = EVP_MD_fetch(NULL, kind == DIGEST_MD5 ? "MD5" : "SHA256", NULL);
-        CHECK(md != NULL);
-        __atomic_store_n(slot, md, __ATOMIC_RELEASE);
-    }
-    return md;
-}
-
-static void digest_once(enum digest_kind kind, struct span data, uint8_t *out)
-{
-    unsigned len = 0;
-    CHECK(EVP_Digest(data.data, data.len, out, &len, md_of(kind), NULL) == 1);
-}
 
 void digest_md5(struct span data, uint8_t out[MD5_BYTES])
 {
-    digest_once(DIGEST_MD5, data, out);
+    MD5_CTX c;
+    MD5_Init(&c);
+    MD5_Update(&c, data.data, data.len);
+    MD5_Final(out, &c);
 }
 
 void digest_sha256(struct span data, uint8_t out[SHA256_BYTES])
 {
-    digest_once(DIGEST_SHA256, data, out);
+    SHA256_CTX c;
+    SHA256_Init(&c);
+    SHA256_Update(&c, data.data, data.len);
+    SHA256_Final(out, &c);
 }
 
 void digest_hmac_sha256(struct span key, struct span data, uint8_t out[SHA256_BYTES])
 {
-    // RFC 2104 over plain digests: OpenSSL 3's HMAC() costs several allocations and look-ups a call
-    uint8_t block[64] = {0}, inner[SHA256_BYTES];
+    // RFC 2104
+    uint8_t block[64] = {0};
+    SHA256_CTX c;
     if (key.len > sizeof block)
         digest_sha256(key, block);
     else if (key.len > 0)
         memcpy(block, key.data, key.len);
-    struct digest *d = digest_new(DIGEST_SHA256);
     for (size_t i = 0; i < sizeof block; i++)
         block[i] ^= 0x36;
-    digest_update(d, block, sizeof block);
-    digest_update(d, data.data, data.len);
-    digest_finish(d, inner);
-    CHECK(EVP_DigestInit_ex2(d->ctx, md_of(DIGEST_SHA256), NULL) == 1);
+    SHA256_Init(&c);
+    SHA256_Update(&c, block, sizeof block);
+    SHA256_Update(&c, data.data, data.len);
+    SHA256_Final(out, &c);
     for (size_t i = 0; i < sizeof block; i++)
         block[i] ^= 0x36 ^ 0x5c;
-    digest_update(d, block, sizeof block);
-    digest_update(d, inner, sizeof inner);
-    digest_finish(d, out);
-    digest_free(d);
+    SHA256_Init(&c);
+    SHA256_Update(&c, block, sizeof block);
+    SHA256_Update(&c, out, SHA256_BYTES);
+    SHA256_Final(out, &c);
     OPENSSL_cleanse(block, sizeof block);
 }
 
@@ -71,30 +64,36 @@ struct digest *digest_new(enum digest_kind kind)
 {
     struct digest *d = malloc(sizeof *d);
     CHECK(d != NULL);
-    d->ctx = EVP_MD_CTX_new();
-    CHECK(d->ctx != NULL);
-    CHECK(EVP_DigestInit_ex2(d->ctx, md_of(kind), NULL) == 1);
+    d->kind = kind;
+    if (kind == DIGEST_MD5)
+        MD5_Init(&d->state.md5);
+    else
+        SHA256_Init(&d->state.sha256);
     return d;
 }
 
 void digest_update(struct digest *d, const void *data, size_t len)
 {
-    if (len > 0)
-        CHECK(EVP_DigestUpdate(d->ctx, data, len) == 1);
+    if (len == 0)
+        return;
+    if (d->kind == DIGEST_MD5)
+        MD5_Update(&d->state.md5, data, len);
+    else
+        SHA256_Update(&d->state.sha256, data, len);
 }
 
 size_t digest_finish(struct digest *d, uint8_t out[SHA256_BYTES])
 {
-    unsigned len = 0;
-    CHECK(EVP_DigestFinal_ex(d->ctx, out, &len) == 1);
-    return len;
+    if (d->kind == DIGEST_MD5) {
+        MD5_Final(out, &d->state.md5);
+        return MD5_BYTES;
+    }
+    SHA256_Final(out, &d->state.sha256);
+    return SHA256_BYTES;
 }
 
 void digest_free(struct digest *d)
 {
-    if (d == NULL)
-        return;
-    EVP_MD_CTX_free(d->ctx);
     free(d);
 }
 

@@ -1,3 +1,4 @@
+#include "base/arena.h"
 #include "base/buf.h"
 
 #include "suite.h"
@@ -75,6 +76,28 @@ START_TEST(numbers_are_strict)
 }
 END_TEST
 
+START_TEST(an_arena_that_is_reset_gives_zeroed_memory_again)
+{
+    AUTO_ARENA struct arena a = {0};
+    char *first = NULL;
+    for (int round = 0; round < 3; round++) {
+        char *p = arena_alloc(&a, 1000);
+        if (round == 0)
+            first = p;
+        ck_assert_ptr_eq(p, first); // of the block that stays
+        for (int i = 0; i < 1000; i++)
+            ck_assert_int_eq(p[i], 0);
+        memset(p, 'x', 1000);
+        memset(arena_alloc(&a, 100000), 'x', 100000);
+        arena_reset(&a);
+        ck_assert_uint_eq(a.total_bytes, 0);
+    }
+    arena_reset(&a);
+    ck_assert_ptr_nonnull(arena_copy(&a, SPAN("text")));
+}
+END_TEST
+
 SUITE_MAIN("buf", buffer_grows_and_stays_terminated,
            buffer_over_its_limit_says_so_and_keeps_what_fits, long_formatted_text_is_whole,
-           spans_cut_trim_and_compare, numbers_are_strict)
+           spans_cut_trim_and_compare, numbers_are_strict,
+           an_arena_that_is_reset_gives_zeroed_memory_again)
