@@ -3,7 +3,6 @@
 #include "aws/sigv4_internal.h"
 #include "base/text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +44,10 @@ static void canonical_path(struct span path, enum path_form form, struct buf *ou
             buf_add_span(out, path);
         return;
     case PATH_NORMALIZED:
+        if (span_is(path, "/")) {
+            buf_add_char(out, '/');
+            return;
+        }
         remove_dot_segments(path, &plain);
         url_encode(buf_view(&plain), true, out);
         return;
@@ -138,7 +141,13 @@ static bool name_is(struct span name, struct span lower)
 static void add_value(struct span value, struct buf *out)
 {
     bool blank = false, any = false;
-    size_t from = 0, i;
+    size_t from = 0, i = 0;
+    while (i < value.len && (uint8_t)value.data[i] > ' ')
+        i++;
+    if (i == value.len) { // mostly
+        buf_add_span(out, value);
+        return;
+    }
     for (i = 0; i <= value.len; i++) {
         if (i < value.len && value.data[i] != ' ' &&
             (value.data[i] < '\t' || value.data[i] > '\r')) {
@@ -225,8 +234,11 @@ void signature_of(struct span canonical, const char *amz_date, const struct sign
     char hash_hex[SIGNATURE_BYTES], text[320];
     digest_sha256(canonical, hash);
     hex_encode(hash, sizeof hash, hash_hex);
-    int len = snprintf(text, sizeof text, SIGV4_ALGORITHM "\n%s\n%s/%s/%s/aws4_request\n%s",
-                       amz_date, id->date, id->region, id->service, hash_hex);
-    digest_hmac_sha256(bytes32(signing_key), (struct span){text, (size_t)len}, hash);
+    char *end = text; // has room: all parts are bounded
+    const char *const parts[] = {SIGV4_ALGORITHM "\n", amz_date, "\n", id->date, "/", id->region,
+                                 "/", id->service, "/aws4_request\n", hash_hex};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        end = stpcpy(end, parts[i]);
+    digest_hmac_sha256(bytes32(signing_key), (struct span){text, (size_t)(end - text)}, hash);
     hex_encode(hash, sizeof hash, out);
 }

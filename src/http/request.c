@@ -31,14 +31,25 @@ static struct request *request_new(struct http_server *s)
         s->spare = r->next;
         s->spare_count--;
     } else {
-        r = malloc(sizeof *r);
+        r = calloc(1, sizeof *r);
         CHECK(r != NULL);
     }
+    const struct arena arena = r->pub.arena;
+    const struct buf body = r->body_buf;
     memset(r, 0, offsetof(struct request, headers_inline));
+    r->pub.arena = arena;
+    r->body_buf = body;
     r->next = s->requests.next;
     r->prev = &s->requests;
     r->next->prev = r->prev->next = r;
     return r;
+}
+
+void request_free(struct request *r)
+{
+    buf_release(&r->body_buf);
+    arena_release(&r->pub.arena);
+    free(r);
 }
 
 static void request_id_set(struct http_server *s, char id[37])
@@ -92,14 +103,16 @@ void request_end(void *cls, struct MHD_Connection *mhd, void **context,
     s->unread_bytes -= r->counted_bytes;
     if (r->reply != NULL)
         MHD_destroy_response(r->reply);
-    buf_release(&r->body_buf);
-    arena_release(&r->pub.arena);
     r->prev->next = r->next;
     r->next->prev = r->prev;
     if (s->spare_count == REQUESTS_SPARE_MAX) {
-        free(r);
+        request_free(r);
         return;
     }
+    if (r->body_buf.cap > BODY_KEEP_BYTES)
+        buf_release(&r->body_buf);
+    buf_clear(&r->body_buf);
+    arena_reset(&r->pub.arena);
     r->next = s->spare;
     s->spare = r;
     s->spare_count++;

@@ -343,7 +343,7 @@ void http_server_free(struct http_server *s)
     loop_hook_remove(s->loop, &s->hook);
     while (s->spare != NULL) {
         struct request *next = s->spare->next;
-        free(s->spare);
+        request_free(s->spare);
         s->spare = next;
     }
     free(s);

@@ -16,7 +16,8 @@ enum {
     DISCARD_BYTES_MAX = 64 << 20, // else the reply goes out at once and up to this is read, so that
                                   // a client that is still sending sees the reply, not a reset
     KEPT_MAX = 64,                // requests that MHD is left to ask for; each run looks at all
-    REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones
+    REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones,
+    BODY_KEEP_BYTES = 4 << 10,    // each with the memory of a body up to this, and a block of its arena
 };
 
 // An open connection (MHD's socket context).
@@ -107,6 +108,7 @@ enum MHD_Result request_advance(void *cls, struct MHD_Connection *mhd, const cha
                                 size_t *data_bytes, void **context);
 void request_end(void *cls, struct MHD_Connection *mhd, void **context,
                  enum MHD_RequestTerminationCode why);
+void request_free(struct request *r); // a spare one
 // The client has hung up. True: the role was waiting for that and knows now.
 bool request_client_gone(struct request *r);
 

@@ -22,9 +22,15 @@ static struct span hex_md5(struct span data, char out[2 * MD5_BYTES + 1])
 // RFC 9562 text of 16 bytes
 static struct span uuid_text(const uint8_t id[MESSAGE_ID_BYTES], char out[37])
 {
-    char hex[33];
-    hex_encode(id, MESSAGE_ID_BYTES, hex);
-    snprintf(out, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+    static const size_t groups[] = {4, 2, 2, 2, 6}; // bytes
+    char *to = out;
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        hex_encode(id, groups[i], to);
+        id += groups[i];
+        to += 2 * groups[i];
+        *to++ = '-';
+    }
+    to[-1] = '\0';
     return (struct span){out, 36};
 }
 

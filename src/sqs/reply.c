@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { REPLY_RESERVE_BYTES = 250 }; // the answer to SendMessage fits, and is not moved as it grows
+
 #define NAMESPACE "http://queue.amazonaws.com/doc/2012-11-05/"
 
 static bool has_output(enum sqs_action action)
@@ -30,6 +32,7 @@ void reply_begin(struct reply *r, bool json, enum sqs_action action)
     r->json = json;
     r->action = action;
     buf_clear(&r->out);
+    buf_reserve(&r->out, REPLY_RESERVE_BYTES);
     if (json && r->wrapped) {
         buf_printf(&r->out, "{\"%sResponse\":{", action_name(action));
         if (has_output(action))
