@@ -7,6 +7,8 @@
 #include "aws/keys.h"
 #include "base/arena.h"
 
+#include <sys/types.h>
+
 enum keys_place {
     KEYS_FIXED, // of the environment: never others
     KEYS_FILE,
@@ -17,7 +19,10 @@ enum keys_place {
     KEYS_IMDS,
 };
 
-enum { KEYS_DEPTH_MAX = 4 }; // profiles that name a source_profile
+enum {
+    KEYS_DEPTH_MAX = 4, // profiles that name a source_profile
+    KEYS_LEFT_MAX = 4,  // programs that were killed and have not ended; then no more are started
+};
 
 struct keys_child; // a running credential_process
 
@@ -51,6 +56,7 @@ struct keys {
     struct imds_call *imds_call;
     struct arena request; // what a call under way borrows
     struct keys_child *child;
+    pid_t left[KEYS_LEFT_MAX]; // killed, not ended yet; 0: free
     struct keys_wait base_wait;
 };
 

@@ -61,10 +61,29 @@ static void child_free(struct keys_child *c)
 }
 
 // The end of one that does not end by itself: with all that it started.
+// Nobody waits for that: a process that hangs in the kernel (on a dead network disk, say) ends when
+// it can. It is reaped before the next one starts.
 static void child_kill(struct keys_child *c)
 {
     kill(-c->pid, SIGKILL);
-    waitpid(c->pid, NULL, 0); // a killed one ends at once
+    kill(c->pid, SIGKILL); // it may have left its group
+    for (size_t i = 0; i < KEYS_LEFT_MAX; i++)
+        if (c->keys->left[i] == 0) {
+            c->keys->left[i] = c->pid;
+            return;
+        }
+}
+
+// How many have not ended.
+static int reap(struct keys *k)
+{
+    int left = 0;
+    for (size_t i = 0; i < KEYS_LEFT_MAX; i++) {
+        if (k->left[i] != 0 && waitpid(k->left[i], NULL, WNOHANG) != 0)
+            k->left[i] = 0;
+        left += k->left[i] != 0;
+    }
+    return left;
 }
 
 static void child_end(struct keys_child *c, enum err err, const struct credentials *got,
@@ -133,8 +152,10 @@ static void on_exit_of_child(void *ctx, uint32_t events)
     struct error error;
     int status = 0;
     (void)events;
-    if (waitpid(c->pid, &status, WNOHANG) != c->pid)
+    if (waitpid(c->pid, &status, WNOHANG) != c->pid) { // a debugger has it: until the limit
+        loop_watch_remove(c->keys->config.loop, &c->exit_watch);
         return;
+    }
     enum err err = OK;
     pipe_read(c, &c->err);
     bool whole = pipe_read(c, &c->out);
@@ -211,6 +232,9 @@ static enum err start(struct keys_child *c, struct error *error)
 {
     AUTO_FD int out = -1;
     AUTO_FD int err = -1;
+    if (reap(c->keys) == KEYS_LEFT_MAX)
+        return fail(error, ERR_TIMEOUT, 0, "%d runs of it were killed and do not end",
+                    KEYS_LEFT_MAX);
     TRY(pipe_open(&c->out.fd, &out, error));
     TRY(pipe_open(&c->err.fd, &err, error));
     TRY(spawn(c, c->keys->command, out, err, error));
@@ -236,8 +260,9 @@ void keys_fetch_process(struct keys *k)
 
 void keys_process_cancel(struct keys *k)
 {
-    if (k->child == NULL)
-        return;
-    child_kill(k->child);
-    child_free(k->child);
+    if (k->child != NULL) {
+        child_kill(k->child);
+        child_free(k->child);
+    }
+    reap(k);
 }

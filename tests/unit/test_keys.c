@@ -13,9 +13,14 @@
 #include "suite.h"
 #include "temp_dir.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -509,6 +514,74 @@ START_TEST(closed_while_it_fetches)
 }
 END_TEST
 
+// A debugger holds what was killed, as a dead network disk would: it has not ended for its parent.
+static pid_t hold(pid_t pid)
+{
+    int ready[2];
+    char byte;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        bool held = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
+        if (write(ready[1], held ? "1" : "0", 1) == 1)
+            pause();
+        _exit(0);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    if (byte == '1')
+        return holder;
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+    return -1; // not allowed here
+}
+
+static pid_t only_child(void)
+{
+    long pid = -1;
+    AUTO_BUF struct buf path = {0}, text = {0};
+    buf_printf(&path, "/proc/self/task/%d/children", (int)getpid());
+    if (file_read(path.data, 4096, &text, NULL) == OK)
+        pid = strtol(text.data, NULL, 10);
+    ck_assert_int_gt(pid, 0);
+    return (pid_t)pid;
+}
+
+START_TEST(a_program_that_does_not_die_is_not_waited_for)
+{
+    struct keys_wait w = {0};
+    char text[300];
+    setup();
+    const char *fifo = in_dir("fifo");
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    snprintf(text, sizeof text,
+             "[default]\ncredential_process = read x <%s; head -c 100000 /dev/zero; sleep 1000\n",
+             fifo);
+    write_file(".aws/config", text);
+    const struct keys_config config = {.loop = loop, .http = http};
+    ck_assert_int_eq(keys_open(&config, &keys, NULL), OK);
+    keys_wait(keys, &w, on_told, NULL);
+    run_for(50); // it is started
+    int fd = open(fifo, O_RDWR);
+    pid_t shell = only_child(), holder = hold(shell);
+    ck_assert_int_eq(write(fd, "x\n", 2), 2);
+    if (holder > 0) {
+        while (told_badly == 0)
+            run_for(20); // it printed too much, and was killed
+        ck_assert_int_eq(kill(shell, 0), 0);
+        kill(holder, SIGKILL);
+        ck_assert_int_eq(waitpid(holder, NULL, 0), holder);
+        while (kill(shell, 0) == 0) // reaped when it ends in the end
+            run_for(20);
+    }
+    close(fd);
+    teardown();
+    keys = NULL;
+    ck_assert_int_eq(waitpid(shell, NULL, WNOHANG), -1);
+}
+END_TEST
+
 START_TEST(expired_on_arrival)
 {
     use_container(); // our clock is wrong, or theirs: used for a while all the same
@@ -577,4 +650,5 @@ END_TEST
 SUITE_MAIN("keys", places_in_their_order, profiles_and_roles, a_program_prints_keys,
            container_rules, container_token, sts_answers_are_read_with_care,
            fetched_ahead_of_expiry_and_kept_when_that_fails, one_fetch_for_all_who_wait,
-           closed_while_it_fetches, expired_on_arrival, regions_and_endpoints)
+           closed_while_it_fetches, a_program_that_does_not_die_is_not_waited_for,
+           expired_on_arrival, regions_and_endpoints)
