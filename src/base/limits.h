@@ -105,6 +105,7 @@ enum {
     WORKER_PREFETCH_MS = 100,           // what all children compute in this time is fetched ahead: a
     WORKER_PREFETCH_MAX = 256,          // store's round trip is hidden, other hosts get their share
     WORKER_PREFETCH_BYTES_MAX = 256 << 20, // fetched and waiting; above it nothing more is fetched
+    WORKER_LAST_RECEIVE_MS = 1000, // from a receive's begin, when draining: its answer may be under way
     WORKER_DRAIN_S_MAX = 20,            // from SIGTERM to the end; orchestrators kill after 30 s
     WORKER_DELETE_DELAY_MS = 2000, // how long a delete waits for company while jobs are in hand;
                                    // a pool that dies before costs a look at the result, no more

@@ -156,7 +156,8 @@ static void hand_over(struct poller *p)
 
 static void check_drained(struct poller *p)
 {
-    if (!p->draining || p->drained || p->tasks != NULL || outbox_count(p->outbox) > 0)
+    if (!p->draining || p->drained || p->tasks != NULL || outbox_count(p->outbox) > 0 ||
+        sources_receiving(p))
         return;
     p->drained = true;
     loop_timer_cancel(p->config.loop, &p->drain_limit);
@@ -333,7 +334,7 @@ void poller_drain(struct poller *p)
         return;
     p->draining = true;
     log_event(LOG_INFO, "drain", "jobs=%zu computing=%d", p->task_count, crew_counts(p->crew).busy);
-    sources_stop(p);
+    sources_drain(p);
     messages_forget_unstarted(p);
     crew_rebalance(p->crew, true);
     hand_back(p, false);

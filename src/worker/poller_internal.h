@@ -30,7 +30,8 @@ struct source {
     struct setup_result found; // found.queue_url NULL: not there yet
     bool lost;                 // deleted under way: the setup looks again
     struct sqs_call *receive;
-    struct timer retry;
+    int64_t receive_begun_ms;
+    struct timer retry, receive_limit;
     int failures;
     struct dead_letters *dead_letters; // NULL: it has no such queue
     bool busy;                         // its last receive brought something
@@ -144,7 +145,9 @@ enum err sources_open(struct poller *p, struct error *error) MUST_CHECK;
 void sources_close(struct poller *p);
 void sources_receive(struct poller *p); // as much as is wanted now
 void sources_stop(struct poller *p);    // ends receives and retries
-void sources_wake(struct poller *p);    // the queue service is back: retries come soon
+void sources_drain(struct poller *p);   // the same, but an answer on its way may come
+bool sources_receiving(const struct poller *p);
+void sources_wake(struct poller *p); // the queue service is back: retries come soon
 void sources_setup_again(struct poller *p);
 bool sources_found(const struct poller *p, const char **missing); // all of them
 

@@ -54,6 +54,7 @@ static void on_received(void *ctx, const struct aws_result *r, const struct sqs_
     struct source *s = ctx;
     struct poller *p = s->poller;
     s->receive = NULL;
+    loop_timer_cancel(p->config.loop, &s->receive_limit);
     if (r->err == ERR_CANCELLED)
         return;
     service_note(p, &p->sqs, r);
@@ -83,6 +84,7 @@ static void receive(struct source *s, size_t room, int wait_s)
 {
     struct poller *p = s->poller;
     s->receives++;
+    s->receive_begun_ms = loop_now_ms(p->config.loop);
     // after an outage a short answer, so that we know that it is over
     s->receive = sqs_receive(p->config.sqs, s->found.queue_url,
                              room < SQS_BATCH_MAX ? (int)room : SQS_BATCH_MAX,
@@ -115,7 +117,7 @@ static struct source *next_busy(struct poller *p)
     return best;
 }
 
-static bool any_receive(const struct poller *p)
+bool sources_receiving(const struct poller *p)
 {
     for (size_t i = 0; i < p->source_count; i++)
         if (p->sources[i].receive != NULL)
@@ -134,7 +136,7 @@ void sources_receive(struct poller *p)
     if (p->task_count > 4 * max)
         return;
     // what is in hand probes a store that is out of reach; with nothing in hand one job does
-    if (p->s3.broken && (p->task_count > 0 || any_receive(p)))
+    if (p->s3.broken && (p->task_count > 0 || sources_receiving(p)))
         return;
     size_t room = p->s3.broken ? 1 : max - taken;
     if (p->source_count == 1) {
@@ -148,14 +150,40 @@ void sources_receive(struct poller *p)
         receive(s, room, 0);
 }
 
+// But for its receive.
+static void leave(struct source *s)
+{
+    loop_timer_cancel(s->poller->config.loop, &s->retry);
+    dead_letters_free(s->dead_letters);
+    s->dead_letters = NULL;
+}
+
 void sources_stop(struct poller *p)
 {
     for (size_t i = 0; i < p->source_count; i++) {
         if (p->sources[i].receive != NULL)
             sqs_call_cancel(p->sources[i].receive);
-        loop_timer_cancel(p->config.loop, &p->sources[i].retry);
-        dead_letters_free(p->sources[i].dead_letters);
-        p->sources[i].dead_letters = NULL;
+        leave(&p->sources[i]);
+    }
+}
+
+static void on_receive_limit(void *ctx)
+{
+    struct source *s = ctx;
+    if (s->receive != NULL)
+        sqs_call_cancel(s->receive);
+}
+
+// A receive that is ended while its answer is on its way hides the messages in it until their lease
+// is over. One that has waited for a while has none.
+void sources_drain(struct poller *p)
+{
+    for (size_t i = 0; i < p->source_count; i++) {
+        struct source *s = &p->sources[i];
+        leave(s);
+        if (s->receive != NULL)
+            loop_timer_set(p->config.loop, &s->receive_limit,
+                           s->receive_begun_ms + WORKER_LAST_RECEIVE_MS, on_receive_limit, s);
     }
 }
 
@@ -256,12 +284,12 @@ static enum err add_source(struct poller *p, struct span text, struct error *err
     if (p->source_count == WORKER_QUEUES_MAX)
         return fail(error, ERR_LIMIT, 0, "--queue names more than %d queues", WORKER_QUEUES_MAX);
     struct source *s = &p->sources[p->source_count];
+    s->poller = p;
     TRY(read_source(s, text, error));
     p->source_count++; // sources_close releases it from here on
     for (size_t i = 0; i + 1 < p->source_count; i++)
         if (strcmp(p->sources[i].queue, s->queue) == 0)
             return fail(error, ERR_ARGUMENT, 0, "--queue names '%.80s' twice", s->queue);
-    s->poller = p;
     return OK;
 }
 

@@ -35,7 +35,9 @@ struct aws_call { // of both services
     size_t count;
     struct span body;
     bool if_none_match;
-    struct aws_call *next; // waiting receives
+    struct aws_call *next;          // waiting receives
+    struct sqs_message claimed[10]; // by a receive whose answer is on its way
+    size_t claimed_count;
 };
 
 static struct {
@@ -51,6 +53,7 @@ static struct {
     char log[1 << 16]; // "put results/a.json\nsend smelt-replies-1\ndelete m1\n…"
     int renewals, receive_calls, batches, open_calls, s3_calls;
     int throttles;     // so many calls of S3 are told to slow down
+    int answer_ms;     // how long messages are on their way to who receives them
     bool receipts_end; // every receipt is out of date, as after a pause longer than the lease
 } fake;
 
@@ -300,7 +303,19 @@ static void fake_receive(struct aws_call *call)
                                       : fake.sqs_down      ? ERR_NET
                                       : fake.queue_missing ? ERR_NOT_FOUND
                                                            : OK);
-    size_t n = r.err == OK ? fake_claim(call, messages) : 0;
+    size_t n = r.err == OK && call->claimed_count == 0 ? fake_claim(call, messages) : 0;
+    if (n > 0 &&
+        fake.answer_ms > 0) { // if it is cancelled now, they are hidden and nobody has them
+        memcpy(call->claimed, messages, sizeof messages);
+        call->claimed_count = n;
+        loop_timer_set(fake.loop, &call->timer, loop_now_ms(fake.loop) + fake.answer_ms, fake_step,
+                       call);
+        return;
+    }
+    if (r.err == OK && call->claimed_count > 0) {
+        memcpy(messages, call->claimed, sizeof messages);
+        n = call->claimed_count;
+    }
     if (r.err == OK && n == 0 && call->numbers[2] != 0) { // a long poll waits
         call->next = fake.waiting;
         fake.waiting = call;

@@ -417,6 +417,25 @@ START_TEST(drain_finishes_what_is_computed_and_hands_back_the_rest)
 }
 END_TEST
 
+static bool all_claimed(void)
+{
+    return fake.messages[0].receives == 1;
+}
+
+START_TEST(a_drain_hands_back_what_was_on_its_way)
+{
+    begin(1, 5000);
+    fake.answer_ms = 200;
+    submit("a", "ok");
+    UNTIL(all_claimed);
+    ck_assert_int_gt(fake.messages[0].visible_at_ms, clock_monotonic_ms() + 1000);
+    poller_drain(poller);
+    UNTIL(is_drained);
+    ck_assert_int_le(fake.messages[0].visible_at_ms, clock_monotonic_ms());
+    end();
+}
+END_TEST
+
 START_TEST(drain_while_idle_is_immediate_and_the_long_poll_ends)
 {
     begin(1, 5000);
@@ -672,6 +691,7 @@ int main(int argc, char **argv)
                                   outages_lose_and_double_nothing,
                                   a_queue_deleted_under_way_is_made_again,
                                   drain_finishes_what_is_computed_and_hands_back_the_rest,
+                                  a_drain_hands_back_what_was_on_its_way,
                                   drain_while_idle_is_immediate_and_the_long_poll_ends,
                                   requests_are_batched_at_saturation,
                                   queues_share_the_pool_by_their_weights_and_none_starves,
