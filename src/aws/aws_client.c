@@ -31,7 +31,7 @@ enum {
 struct aws_client {
     struct loop *loop;
     struct http_client *http;
-    char service[8];
+    char service[16];
     struct aws_place place;
     char prefix[64];         // path of the endpoint, "" mostly
     bool amazons;            // no endpoint was configured
@@ -88,7 +88,7 @@ static enum err set_endpoint(struct aws_client *c, const char *given, struct err
 enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out,
                         struct error *error)
 {
-    CHECK(strcmp(config->service, "sqs") == 0 || strcmp(config->service, "s3") == 0);
+    CHECK(strlen(config->service) < sizeof((struct aws_client *)0)->service);
     struct aws_client *c = calloc(1, sizeof *c);
     CHECK(c != NULL);
     c->loop = config->loop;

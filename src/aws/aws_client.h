@@ -10,7 +10,7 @@ struct aws_client;
 struct aws_client_config {
     struct loop *loop;
     struct http_client *http; // borrowed
-    const char *service;      // "sqs" | "s3"
+    const char *service;      // "sqs" | "s3" | "autoscaling"
     const char *endpoint;     // "http://127.0.0.1:9324"; NULL: the rules of aws/endpoint.h
     const char *region;       // NULL: the same
     struct keys *keys;        // borrowed; asked at each signing. NULL: these

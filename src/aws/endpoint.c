@@ -43,6 +43,12 @@ void aws_endpoint_of_amazon(const char *service, const char *region, struct buf 
         buf_printf(out, ".%s.amazonaws.com%s", region, china ? ".cn" : "");
 }
 
+// What the variables and profiles call a service: its name with spaces, these as underscores.
+static const char *configured_as(const char *service)
+{
+    return strcmp(service, "autoscaling") == 0 ? "auto_scaling" : service;
+}
+
 static const char *of_environment(const char *service)
 {
     char variable[40] = "AWS_ENDPOINT_URL_";
@@ -74,10 +80,10 @@ enum err aws_endpoint_find(const char *service, const char *given, const char *r
     const char *url = given;
     bool ignore = environment_is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
     if (url == NULL && !ignore)
-        url = of_environment(service);
+        url = of_environment(configured_as(service));
     if (url == NULL && !ignore) {
         TRY(profile_open(&profile, error));
-        url = of_profile(&profile, service);
+        url = of_profile(&profile, configured_as(service));
     }
     if (amazons != NULL)
         *amazons = url == NULL;

@@ -10,7 +10,7 @@ enum err aws_region_find(const char *given, struct buf *out, struct error *error
 // given (a flag) or NULL; AWS_ENDPOINT_URL_SQS / _S3 / _STS, AWS_ENDPOINT_URL, the profile's
 // services section, its endpoint_url; Amazon's of the region.
 // AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true passes over all but given. service: "sqs" | "s3" |
-// "sts". *amazons: nothing was configured (may be NULL).
+// "sts" | "autoscaling" (…_URL_AUTO_SCALING). *amazons: nothing was configured (may be NULL).
 enum err aws_endpoint_find(const char *service, const char *given, const char *region,
                            struct buf *out, bool *amazons, struct error *error) MUST_CHECK;
 // Amazon's own: "https://sqs.eu-central-1.amazonaws.com". AWS_USE_FIPS_ENDPOINT and

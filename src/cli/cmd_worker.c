@@ -11,6 +11,7 @@
 #include "engine/package.h"
 #include "engine/package_default.h"
 #include "job/job.h"
+#include "worker/lifecycle.h"
 #include "worker/zygote.h"
 
 #include <stdio.h>
@@ -31,6 +32,8 @@ static const struct option worker_options[] = {
     {"pin", NULL, NULL, "each process on a processor of its own"},
     {"ec2", "on|off|auto", "auto",
      "drain when EC2 says that it takes this host away (auto: on hosts of EC2)"},
+    {"lifecycle-hook", "GROUP:HOOK", NULL,
+     "the auto-scaling group whose hook is completed after such a drain"},
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
     OPTIONS_OF_A_CLIENT,
@@ -118,6 +121,12 @@ static int run_worker(const struct options *o)
         !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
         !options_int(o, "job-timeout", 1, WORKER_JOB_TIMEOUT_S_MAX, &timeout_s))
         return 2;
+    const char *hook = options_get(o, "lifecycle-hook");
+    struct error error;
+    if (hook != NULL && lifecycle_check(hook, &error) != OK) {
+        fprintf(stderr, "smelt: %s\n", error.msg);
+        return 2;
+    }
     AUTO_BUF struct buf models = {0}, credentials = {0};
     find_models(o, &models);
     if (options_get(o, "data") != NULL)
@@ -126,6 +135,7 @@ static int run_worker(const struct options *o)
         model = package_default_name(models.data != NULL ? models.data : "");
     const struct worker_config config = {.model = model,
                                          .ec2 = ec2,
+                                         .lifecycle_hook = hook,
                                          .exec = options_get(o, "exec"),
                                          .search_path = models.data != NULL ? models.data : "",
                                          .children = max,

@@ -21,7 +21,7 @@ struct notice {
     struct timer next;
     bool lifecycle; // the second of the two questions is asked
     bool broken, told;
-    void (*on_notice)(void *ctx, const char *why);
+    void (*on_notice)(void *ctx, const char *why, bool of_group);
     void *ctx;
 };
 
@@ -69,7 +69,7 @@ static void on_answer(void *ctx, enum err err, struct span body, const struct er
     n->broken = broken;
     if (err == OK && is_notice(n, body, why, sizeof why)) {
         n->told = true;
-        n->on_notice(n->ctx, why);
+        n->on_notice(n->ctx, why, n->lifecycle);
         return;
     }
     n->lifecycle = !n->lifecycle && !broken;
@@ -86,8 +86,8 @@ static void ask(void *ctx)
 }
 
 enum err notice_new(struct loop *loop, struct http_client *http,
-                    void (*on_notice)(void *ctx, const char *why), void *ctx, struct notice **out,
-                    struct error *error)
+                    void (*on_notice)(void *ctx, const char *why, bool of_group), void *ctx,
+                    struct notice **out, struct error *error)
 {
     struct imds *imds;
     TRY(imds_new(loop, http, NULL, &imds, error));

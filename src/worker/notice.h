@@ -7,11 +7,12 @@
 
 struct notice;
 
-// on_notice is called once: why, for people ("spot instance: terminate at 2026-01-31T12:00:00Z").
+// on_notice is called once: why, for people ("spot instance: terminate at 2026-01-31T12:00:00Z");
+// of_group: it was the auto-scaling group's.
 // ERR_UNSUPPORTED: the metadata service is turned off in the environment.
 enum err notice_new(struct loop *loop, struct http_client *http,
-                    void (*on_notice)(void *ctx, const char *why), void *ctx, struct notice **out,
-                    struct error *error) MUST_CHECK;
+                    void (*on_notice)(void *ctx, const char *why, bool of_group), void *ctx,
+                    struct notice **out, struct error *error) MUST_CHECK;
 void notice_free(struct notice *n); // NULL allowed
 
 // Whether this machine says that it is one of EC2's. root: "" the real one.

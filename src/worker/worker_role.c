@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "http/server.h"
+#include "worker/lifecycle.h"
 #include "worker/notice.h"
 #include "worker/poller.h"
 
@@ -20,6 +21,8 @@ struct worker {
     struct http_server *server;
     struct watch lifeline;
     struct notice *notice;
+    struct lifecycle *lifecycle;
+    bool group_wants_it; // drained because the auto-scaling group takes the host
     int ready_fd;
     int exit_code;
 };
@@ -107,11 +110,21 @@ static void on_failed(void *ctx, const char *sentence)
     loop_stop(w->loop);
 }
 
+static void on_group_told(void *ctx)
+{
+    struct worker *w = ctx;
+    loop_stop(w->loop);
+}
+
 static void on_drained(void *ctx)
 {
     struct worker *w = ctx;
     log_event(LOG_INFO, "drained", "pid=%d", (int)getpid());
-    loop_stop(w->loop);
+    if (w->group_wants_it && w->config->lifecycle_hook != NULL)
+        w->lifecycle = lifecycle_new(w->loop, w->http, w->keys, w->config->region,
+                                     w->config->lifecycle_hook, on_group_told, w);
+    else
+        loop_stop(w->loop);
 }
 
 static void on_signal(void *ctx, int signal)
@@ -132,9 +145,10 @@ static void on_lifeline(void *ctx)
     poller_drain(w->poller); // the supervisor is gone, the queue may well be there
 }
 
-static void on_notice(void *ctx, const char *why)
+static void on_notice(void *ctx, const char *why, bool of_group)
 {
     struct worker *w = ctx;
+    w->group_wants_it = of_group;
     log_event(LOG_WARN, "host_leaves", "why=\"%s\"", why);
     poller_drain(w->poller);
 }
@@ -218,6 +232,7 @@ static enum err open_all(struct worker *w, struct error *error)
 static void close_all(struct worker *w)
 {
     notice_free(w->notice);
+    lifecycle_free(w->lifecycle);
     http_server_free(w->server);
     poller_free(w->poller);
     aws_client_free(w->sqs);

@@ -16,9 +16,10 @@ struct worker_config {
     int children, children_min, idle_ms;
     uint64_t memory_bytes;
     bool pin;
-    const char *sqs_endpoint, *s3_endpoint, *region; // NULL: the AWS rules (aws/aws_client.h)
+    const char *sqs_endpoint, *s3_endpoint, *region;      // NULL: the AWS rules (aws/aws_client.h)
     const char *credentials_file, *data_credentials_file; // NULL: none (aws/keys.h)
-    const char *ca_bundle;                           // NULL: the system's
+    const char *lifecycle_hook; // "GROUP:HOOK" to be told of a drain that the group wanted; NULL
+    const char *ca_bundle;      // NULL: the system's
     const char *queue, *bucket, *bucket_allow;
     bool create;
     int max_receive_count, visibility_s, job_timeout_s;
