@@ -1,7 +1,7 @@
 # smelt. GNU make; everything is built under build/$(V).
 #   make            ./smelt            make run     build and run the main job
 #   make test       all tests          make parity  heavy comparisons (PyTorch)
-#   make torture    the queue's durability, for long: SEEDS=20000 SECONDS=0 (tools/torture.sh)
+#   make torture    the queue's durability, and outages of a minute: SEEDS=20000 SECONDS=0 (tools/torture.sh)
 #   make deps       missing packages   make tidy    what a machine can check
 #   make install    PREFIX=/usr/local: the program and the demo model
 #   V=release (default) | dev | asan | tsan | fuzz; CC=gcc (default) | clang

@@ -1,8 +1,8 @@
 #!/bin/bash
 # The proof of durability in its long form (make torture SEEDS=… SECONDS=…): seeds of crashes against the model,
 # a fault at every call of more workloads, damage with sanitizers, kill -9 and power losses of the real process,
-# foreign bytes, and the deliberate bugs. Prints progress, each failing seed and how to rerun it; the last line
-# is the summary. SEEDS: how many (20000). SECONDS: for the seeds, and for the real process (0: only as long as
+# foreign bytes, the pool while store or network are away for a minute, and the deliberate bugs. Prints progress,
+# each failing seed and how to rerun it; the last line is the summary. SEEDS: how many (20000). SECONDS: for the seeds, and for the real process (0: only as long as
 # the seeds take; 60 s for the real process). BUGS=no leaves out the deliberate bugs, which take a while.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -83,6 +83,8 @@ make -s all >"$logs/build" 2>&1 || { cat "$logs/build"; exit 1; }
 run "the real process killed and without power" "SMELT_TORTURE_S=60 make system T=23-sqs-torture.py" \
     env SMELT_TORTURE_S=$((limit_s > 0 ? limit_s : 60)) tools/system.sh -rP 22-sqs-durability.py 23-sqs-torture.py
 grep -aE 'kills, ' "$logs/the-real-process-killed-and-without-power" | sed 's/^/         /'
+run "the pool, store and network away for a minute" "SMELT_OUTAGE_S=60 make system T='72-faults.py -k away'" \
+    env SMELT_OUTAGE_S=60 SMELT_FAULT_JOBS=1000 tools/system.sh 72-faults.py -k "away or cut_off"
 if command -v clang >/dev/null && make -s V=fuzz build/fuzz/fuzz/fuzz_journal >"$logs/build" 2>&1; then
     mkdir -p build/torture-corpus
     run "foreign bytes" "build/fuzz/fuzz/fuzz_journal FILE" build/fuzz/fuzz/fuzz_journal -max_total_time=60 \

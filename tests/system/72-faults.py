@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,9 @@ import slow_model
 import smelt
 
 JOBS = int(os.environ.get("SMELT_FAULT_JOBS", "120"))
+OUTAGE_S = float(os.environ.get("SMELT_OUTAGE_S", "4"))  # `make torture`: a minute
+LEASE_S = max(3, int(OUTAGE_S * 3 / 4))  # shorter than the outage
+LIMIT_S = 90 + 3 * LEASE_S  # for what comes after it
 
 
 class Stand:
@@ -34,7 +38,7 @@ class Stand:
         self.proxies.append(fault_proxy.FaultProxy(role.port, **options))
         return self.proxies[-1]
 
-    def pool(self, *args, sqs=None, s3=None, visibility=3):
+    def pool(self, *args, sqs=None, s3=None, visibility=LEASE_S):
         worker = self.site.role("worker", "--sqs-endpoint", (sqs or self.to_sqs).url, "--s3-endpoint",
                                 (s3 or self.to_s3).url, "--workers", "1", "--visibility", str(visibility),
                                 "--max-receive-count", "20", "--worker-listen", "127.0.0.1:0", *args)
@@ -66,7 +70,7 @@ class Stand:
         got = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return tuple(int(got[n]) for n in names)
 
-    def check(self, timeout_s=90):
+    def check(self, timeout_s=LIMIT_S):
         """All accounts balance."""
         wanted = set(self.accepted)
         smelt.wait_until(lambda: self.results() >= wanted, timeout_s, "a result for every job")
@@ -82,6 +86,10 @@ class Stand:
         assert set(writes.values()) <= {1}
         assert {"/smelt/results/%s.json" % job for job in wanted} - set(writes) <= unseen
 
+    def in_hand(self, worker):
+        text = smelt.http("GET", worker.url + "/metrics")[2].decode()
+        return int(re.search(r"^smelt_worker_jobs_in_hand (\d+)", text, re.M).group(1))
+
     def late_results(self):
         return sum(1 for proxy in self.proxies for method, path, _, status in proxy.seen
                    if method == "PUT" and "/results/" in path and status == 412)
@@ -93,6 +101,12 @@ def stand(site):
     yield stand
     for proxy in stand.proxies:
         proxy.close()
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """A model that takes some hundredths of a second: with it a backlog is there when a test begins."""
+    return slow_model.write(tmp_path / "busy.onnx", channels=64, kernel=3, layers=1)
 
 
 def readiness(worker):
@@ -107,7 +121,7 @@ def test_a_poller_frozen_past_its_lease(stand, tmp_path):
     stand.some_done(3)
     os.kill(first.pid, signal.SIGSTOP)  # its child goes on
     stand.pool("--model", model)
-    smelt.wait_until(lambda: stand.results() >= set(stand.accepted), 60, "all results by the other pool")
+    smelt.wait_until(lambda: stand.results() >= set(stand.accepted), LIMIT_S, "all results by the other pool")
     os.kill(first.pid, signal.SIGCONT)
     stand.submit(4)
     stand.check()
@@ -125,7 +139,7 @@ def test_the_store_is_away_for_a_while(stand):
     smelt.wait_until(lambda: readiness(worker)[0] == 503, what="the pool says that it waits")
     assert "waiting for s3" in readiness(worker)[1]
     thread.join()
-    time.sleep(4)  # longer than a lease
+    time.sleep(OUTAGE_S)  # longer than a lease
     stand.to_s3.rule = lambda method, path, action: "503"
     time.sleep(1)
     refusals = iter(["slow"] * 12)  # and then it asks for fewer requests for a while
@@ -133,7 +147,7 @@ def test_the_store_is_away_for_a_while(stand):
     stand.check()
     assert next(refusals, None) is None
     stand.to_s3.rule = lambda method, path, action: None
-    smelt.wait_until(lambda: readiness(worker)[0] == 200, what="the pool is well")
+    smelt.wait_until(lambda: readiness(worker)[0] == 200, LIMIT_S, "the pool is well")
     assert "service_lost service=s3" in worker.log().replace("event=", "") and "service_back" in worker.log()
 
 
@@ -141,10 +155,19 @@ def test_a_queue_service_that_fails_loses_answers_hangs_and_doubles(stand):
     seed = int(os.environ.get("SMELT_SEED", random.randrange(1 << 30)))
     print("seed", seed)
     dice = random.Random(seed)
-    worker = stand.pool()
+    worker, fates = stand.pool(), collections.Counter()
     sender = stand.site.client("sqs", stand.to_sqs.url, retries={"max_attempts": 8}, read_timeout=5)
 
     def rule(method, path, action):
+        fate = draw(action)
+        fates[fate] += 1
+        return fate
+
+    def hang(method, path, action):
+        fates["hang"] += 1
+        return "hang"
+
+    def draw(action):
         n = dice.random()
         if action == "SendMessage":
             return "twice" if n < 0.3 else None  # a producer that sends again
@@ -155,42 +178,70 @@ def test_a_queue_service_that_fails_loses_answers_hangs_and_doubles(stand):
     stand.to_sqs.rule = rule
     stand.submit(sqs=sender)
     stand.some_done(JOBS // 3)
-    stand.to_sqs.rule = lambda method, path, action: "hang"
+    stand.to_sqs.rule = hang
     time.sleep(2)
     stand.to_sqs.rule = rule
     stand.some_done(JOBS)
     stand.to_sqs.rule = lambda method, path, action: None
     stand.check()
     assert worker.alive()
+    print(fates)
+    assert fates["hang"] > 0 and fates["twice"] > 0 and fates["503"] + fates["lose"] + fates["refuse"] > 0
 
 
-def test_drain_under_load(stand):
-    first = stand.pool(visibility=600)  # what is not handed back would be missed
+def test_processes_are_killed_at_full_load(stand, tmp_path):
+    seed = int(os.environ.get("SMELT_SEED", random.randrange(1 << 30)))
+    print("seed", seed)
+    dice, killed = random.Random(seed), collections.Counter()
+    busy = slow_model.write(tmp_path / "busy.onnx", channels=64, kernel=3, layers=3)
+    pools = [stand.pool("--model", busy, "--workers", "2") for _ in range(2)]
+    stand.submit()
+    while len(stand.results()) < JOBS - 10 or len(killed) < 3 or sum(killed.values()) < 8:
+        which = dice.randrange(2)
+        pid, everybody = pools[which].pid, smelt.children_of(pools[which].pid)
+        zygotes = [p for p in everybody if smelt.parent_of(p) == pid]
+        kind, choice = dice.choice([("poller", [pid]), ("zygote", zygotes), ("child", set(everybody) - set(zygotes))])
+        for victim in sorted(choice)[:1]:
+            os.kill(victim, signal.SIGKILL)
+            killed[kind] += 1
+        if kind == "poller":
+            pools[which].kill()
+            pools[which] = stand.pool("--model", busy, "--workers", "2")
+        if len(stand.results()) > len(stand.accepted) - 10:  # it is over too early
+            stand.submit(20)
+        time.sleep(dice.uniform(0, 0.2))
+    print(killed)
+    stand.check()
+
+
+def test_drain_under_load(stand, busy):
+    first = stand.pool("--model", busy, visibility=600)  # what is not handed back would be missed
     stand.submit()
     stand.some_done(5)
     assert first.stop() == 0
     visible, hidden = stand.counts(stand.jobs)
-    assert hidden == 0 and visible == JOBS - len(stand.results())
-    stand.pool()
+    assert hidden == 0 and visible == JOBS - len(stand.results()) > 0
+    stand.pool("--model", busy)
     stand.check()
 
 
-def test_two_pools_one_is_cut_off(stand):
+def test_two_pools_one_is_cut_off(stand, busy):
     to_sqs, to_s3 = stand.proxy(stand.sqs_role), stand.proxy(stand.s3_role)
-    stand.pool()
-    cut_off = stand.pool(sqs=to_sqs, s3=to_s3)
+    stand.pool("--model", busy)
+    cut_off = stand.pool("--model", busy, sqs=to_sqs, s3=to_s3)
     stand.submit()
+    smelt.wait_until(lambda: stand.in_hand(cut_off) > 0, what="jobs in the hand of the pool that is cut off")
     for proxy in (to_sqs, to_s3):
         proxy.rule = lambda method, path, action: "hang"  # packets vanish: no answer, no error
-    time.sleep(4)  # longer than a lease
+    time.sleep(OUTAGE_S)  # longer than a lease
     stand.submit(20)
-    smelt.wait_until(lambda: stand.results() >= set(stand.accepted), 60, "all results by the other pool")
+    smelt.wait_until(lambda: stand.results() >= set(stand.accepted), LIMIT_S, "all results by the other pool")
     for proxy in (to_sqs, to_s3):
         proxy.cut()
         proxy.rule = lambda method, path, action: None
     stand.submit(20)
     stand.check()
-    smelt.wait_until(lambda: readiness(cut_off)[0] == 200, 90, "the pool that was cut off is well")
+    smelt.wait_until(lambda: readiness(cut_off)[0] == 200, LIMIT_S, "the pool that was cut off is well")
 
 
 def ip(*args):
@@ -223,23 +274,26 @@ def namespace():
         ip("link", "del", link)
 
 
-def test_two_pools_in_two_networks_one_is_cut_off(stand, namespace, tmp_path):
+def test_two_pools_in_two_networks_one_is_cut_off(stand, busy, namespace, tmp_path):
     name, address, link = namespace
     to_sqs, to_s3 = (stand.proxy(role, host=address) for role in (stand.sqs_role, stand.s3_role))
-    stand.pool()
+    stand.pool("--model", busy)
     log = str(tmp_path / "far.log")
     with open(log, "wb") as out:
         far = subprocess.Popen(
             ["ip", "netns", "exec", name, smelt.PROGRAM, "worker", "--data", stand.site.data, "--sqs-endpoint",
-             to_sqs.url, "--s3-endpoint", to_s3.url, "--workers", "1", "--visibility", "3"],
+             to_sqs.url, "--s3-endpoint", to_s3.url, "--model", busy, "--workers", "1", "--visibility",
+             str(LEASE_S)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=smelt.ROOT)
     try:
         smelt.wait_until(lambda: any(seen[2] == "ReceiveMessage" for seen in to_sqs.seen) or
                          "event=ready" in open(log).read(), 60, "the far pool")
         stand.submit()
+        taken = lambda: sum(method == "GET" and "/inbox/" in path for method, path, _, _ in to_s3.seen)
+        smelt.wait_until(lambda: taken() > 0, what="jobs in the hand of the far pool")
         link("down")
         stand.submit(20)
-        smelt.wait_until(lambda: stand.results() >= set(stand.accepted), 60, "all results by the near pool")
+        smelt.wait_until(lambda: stand.results() >= set(stand.accepted), LIMIT_S, "all results by the near pool")
         link("up")
         stand.check()
     finally:
