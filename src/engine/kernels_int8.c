@@ -63,6 +63,7 @@ struct integers {
     int32_t *sums;           // of each channel's weights
     float *bias, *output_scales;
     const struct quant *in, *out, *sum; // out, sum NULL: floats
+    int largest;                        // weight: weight_max(), asked for once
     bool clips;                         // rounding is the activation
     bool general;                       // activation in real units, rounding after it
     bool fold_zero;                     // in->zero is in the bias; else oneDNN's own zero point
@@ -73,7 +74,7 @@ struct integers {
 static bool round_channel(struct integers *x, int64_t c, const float *first, int8_t *out,
                           int64_t step, float scale)
 {
-    float max = 0, largest = (float)weight_max();
+    float max = 0, largest = (float)x->largest;
     bool given = scale != 0;
     for (int64_t i = 0; i < x->inner; i++)
         max = fmaxf(max, fabsf(first[i * step]));
@@ -84,7 +85,7 @@ static bool round_channel(struct integers *x, int64_t c, const float *first, int
     for (int64_t i = 0; i < x->inner; i++) {
         float exact = first[i * step] / x->scales[c];
         long q = lrintf(exact);
-        if (q < -weight_max() - 1 || q > weight_max() || (given && fabsf(exact - (float)q) > 1e-3f))
+        if (q < -x->largest - 1 || q > x->largest || (given && fabsf(exact - (float)q) > 1e-3f))
             return false;
         out[i * step] = (int8_t)q;
         x->sums[c] += (int32_t)q;
@@ -102,6 +103,7 @@ static enum err round_weights(struct lowering *l, const struct node *n, struct i
     const struct grid *grid = &v->grid;
     struct pool *pool = &l->graph->pool;
     size_t channels = (size_t)x->channels;
+    x->largest = weight_max();
     x->weights = pool_alloc(pool, channels * (size_t)x->inner);
     x->scales = pool_alloc(pool, channels * sizeof(float));
     x->sums = pool_alloc(pool, channels * sizeof(int32_t));
