@@ -64,7 +64,7 @@ enum {
     MODEL_RANK_MAX = 8,
     MODEL_NODES_MAX = 100000,
     MODEL_OPSET_MIN = 7,           // before it broadcasting was written differently
-    MODEL_OPSET_MAX = 21,          // what the operator table was checked against
+    MODEL_OPSET_MAX = 24,          // what the operator table was checked against
     MODEL_DEPTH_MAX = 24,          // messages inside messages; a plain graph needs 7
     MODEL_STEPS_MAX = 16384,       // what is left to compute after folding; ResNet-152 has 160
     MODEL_ELEMENTS_MAX = 1 << 28,  // of one tensor: 1 GiB of floats

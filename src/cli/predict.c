@@ -4,10 +4,12 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/picture_list.h"
 #include "engine/predictor.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct option table[] = {
     {"model", "M", "demo", "a package's name, its folder, or an .onnx file"},
@@ -99,6 +101,25 @@ static enum err predict_file(struct predictor *p, const char *file, bool json)
     return err;
 }
 
+// A file, standard input, or the pictures of a folder. Returns how many failed.
+static int predict_argument(struct predictor *p, const char *argument, bool json)
+{
+    struct picture_list list = {0};
+    struct error error;
+    struct stat st;
+    int failed = 0;
+    if (stat(argument, &st) != 0 || !S_ISDIR(st.st_mode))
+        return predict_file(p, argument, json) != OK;
+    if (picture_list_add(&list, argument, &error) != OK) {
+        print_failure(p, argument, json, &error);
+        failed = 1;
+    }
+    for (size_t i = 0; i < list.count; i++)
+        failed += predict_file(p, list.paths[i], json) != OK;
+    picture_list_release(&list);
+    return failed;
+}
+
 static int predict_files(const struct options *o)
 {
     AUTO_BUF struct buf search_path = {0};
@@ -113,8 +134,7 @@ static int predict_files(const struct options *o)
     int failed = 0;
     if (predictor_begin(p, &error) == OK) {
         for (int i = 0; i < o->argument_count; i++)
-            if (predict_file(p, o->arguments[i], options_on(o, "json")) != OK)
-                failed++;
+            failed += predict_argument(p, o->arguments[i], options_on(o, "json"));
     } else {
         fprintf(stderr, "smelt: %s\n", error.msg);
         failed = 1;
@@ -127,9 +147,9 @@ int predict_main(int argc, char **argv)
 {
     struct options o;
     int status =
-        options_parse(&o, table, "smelt predict [options] FILE…",
-                      "Says what is in pictures (JPEG, PNG, WebP; - is standard input), by a "
-                      "model on this machine.",
+        options_parse(&o, table, "smelt predict [options] FILE|DIR…",
+                      "Says what is in pictures (JPEG, PNG, WebP; a folder's by name; - is standard "
+                      "input), by a model on this machine.",
                       argc, argv);
     if (status >= 0)
         return status;

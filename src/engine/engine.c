@@ -12,6 +12,7 @@ struct engine {
     struct program *program;
     struct engine_shape input, output;
     double gflop;
+    enum engine_scores scores;
     bool int8;
 };
 
@@ -24,6 +25,7 @@ static enum err compile(struct engine *e, struct graph *g, const struct engine_o
 {
     e->input = g->values[g->input].t.shape;
     e->gflop = g->flop * 1e-9;
+    e->scores = graph_scores(g);
     TRY(passes_run(g, error));
     if (o->logits)
         graph_drop_softmax(g);
@@ -97,6 +99,11 @@ size_t engine_output_floats(const struct engine *e)
 double engine_gflop(const struct engine *e)
 {
     return e->gflop;
+}
+
+enum engine_scores engine_scores(const struct engine *e)
+{
+    return e->scores;
 }
 
 const char *engine_precision(const struct engine *e)

@@ -44,6 +44,10 @@ const struct engine_shape *engine_input_shape(const struct engine *e);  // e.g. 
 const struct engine_shape *engine_output_shape(const struct engine *e); // e.g. {2, {1,1000}}
 size_t engine_input_floats(const struct engine *e);
 size_t engine_output_floats(const struct engine *e);
+// What the output's numbers are, as far as the file's last operators tell: between 0 and 1 each
+// (Softmax over all of them, Sigmoid), or still to go through a softmax (a matrix, LogSoftmax).
+enum engine_scores { ENGINE_SCORES_UNKNOWN, ENGINE_SCORES_PROBABILITIES, ENGINE_SCORES_LOGITS };
+enum engine_scores engine_scores(const struct engine *e);
 const char *engine_precision(const struct engine *e); // "fp32", "int8"
 double engine_gflop(const struct engine *e);        // multiply and add counted as two, one picture
 size_t engine_weight_bytes(const struct engine *e); // packed weights, shared by all processes

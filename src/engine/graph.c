@@ -137,6 +137,44 @@ void graph_drop_softmax(struct graph *g)
     graph_count_readers(g);
 }
 
+// All numbers of n's result are one distribution.
+static bool spans_all(const struct graph *g, const struct node *n)
+{
+    const struct engine_shape *s = &node_output(g, n)->shape;
+    int64_t along = 1;
+    for (int i = n->params.axis.begin; i < n->params.axis.end; i++)
+        along *= s->dims[i];
+    return along == shape_count(s);
+}
+
+enum engine_scores graph_scores(const struct graph *g)
+{
+    bool biased = false;
+    int v = g->output;
+    for (int i; (i = g->values[v].producer) >= 0 && g->values[v].t.data == NULL;) {
+        const struct node *n = &g->nodes[i];
+        const char *name = n->op->name;
+        if (n->op->kind == OP_CONV || n->op->kind == OP_GEMM || n->op->kind == OP_MATMUL ||
+            (strcmp(name, "LogSoftmax") == 0 && spans_all(g, n)))
+            return ENGINE_SCORES_LOGITS;
+        if (strcmp(name, "Sigmoid") == 0 || (strcmp(name, "Softmax") == 0 && spans_all(g, n)))
+            return biased ? ENGINE_SCORES_UNKNOWN : ENGINE_SCORES_PROBABILITIES;
+        int from = 0;
+        if (n->op->kind == OP_BINARY && n->params.binary == BINARY_ADD) {
+            from = graph_constant(g, n, 0) != NULL;
+            biased = true;
+            if (graph_constant(g, n, 1 - from) == NULL)
+                break;
+        } else if (n->op->kind != OP_IDENTITY && n->op->kind != OP_RESHAPE &&
+                   n->op->kind != OP_QUANTIZE && n->op->kind != OP_DEQUANTIZE &&
+                   strcmp(name, "Cast") != 0) {
+            break;
+        }
+        v = n->inputs[from];
+    }
+    return ENGINE_SCORES_UNKNOWN;
+}
+
 static bool domain_is_onnx(const char *domain)
 {
     return domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;

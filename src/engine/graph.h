@@ -258,6 +258,8 @@ const struct tensor *graph_constant(const struct graph *g, const struct node *n,
 // where v is rounded: what reads bytes cannot be merged with what makes them.
 struct node *graph_producer(struct graph *g, int v, int kind);
 
+// What the output's numbers are. Of a graph as read, before passes_run.
+enum engine_scores graph_scores(const struct graph *g);
 // Where the graph ends with a Softmax, it ends before it from now on.
 void graph_drop_softmax(struct graph *g);
 // Marks nodes that the output does not need as dead and counts readers.

@@ -93,6 +93,15 @@ static enum err read_initializers(const Onnx__GraphProto *p, struct graph *g, st
     return OK;
 }
 
+// Floats of any width are computed as floats.
+static bool are_floats(int type)
+{
+    return type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT ||
+           type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ||
+           type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 ||
+           type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
+}
+
 // The model's input: floats, all axes known but the batch, which becomes 1.
 static enum err read_input(const Onnx__ValueInfoProto *p, struct graph *g, int v,
                            struct error *error)
@@ -102,7 +111,7 @@ static enum err read_input(const Onnx__ValueInfoProto *p, struct graph *g, int v
     if (type == NULL || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ||
         type->tensor_type->shape == NULL)
         return fail(error, ERR_UNSUPPORTED, 0, "the model's input '%.60s' has no shape", p->name);
-    if (type->tensor_type->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
+    if (!are_floats(type->tensor_type->elem_type))
         return fail(error, ERR_UNSUPPORTED, 0, "the model's input '%.60s' is not of floats",
                     p->name);
     const Onnx__TensorShapeProto *shape = type->tensor_type->shape;

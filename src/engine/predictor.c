@@ -174,9 +174,15 @@ static bool are_probabilities(const float *scores, size_t count)
     return fabs(sum - 1.0) < 1e-3;
 }
 
-// Where the package does not say what the numbers are, those for a grey picture tell.
+// Where the package does not say what the numbers are, the network's end tells, or else those for a
+// grey picture.
 static enum err output_guess(struct predictor *p, struct error *error)
 {
+    enum engine_scores scores = engine_scores(p->engine);
+    p->package->softmax = scores == ENGINE_SCORES_LOGITS;
+    p->package->output_known = scores != ENGINE_SCORES_UNKNOWN;
+    if (p->package->output_known)
+        return OK;
     enum err err = predictor_prepare(p, error);
     if (err == OK && p->output != NULL) {
         p->package->softmax = !are_probabilities(p->output, p->package->label_count);

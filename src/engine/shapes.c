@@ -179,7 +179,7 @@ enum err shape_cast(struct graph *g, struct node *n, struct error *error)
         n->op = op_find("Identity", g->opset); // PyTorch writes it behind each QuantizeLinear
         return shape_identity(g, n, error);
     }
-    if (to == 1 || to == 11)
+    if (to == 1 || to == 10 || to == 11 || to == 16)
         return shapes_same(g, n, DTYPE_F32);
     if (to == 2 || to == 3 || to == 6 || to == 7 || to == 9) {
         TRY(shapes_same(g, n, DTYPE_I64));

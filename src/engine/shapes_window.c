@@ -173,7 +173,10 @@ enum err shape_batch_norm(struct graph *g, struct node *n, struct error *error)
 {
     const struct tensor *x = node_input(g, n, 0);
     struct tensor *y = node_output(g, n);
-    if (attr_int(n, "training_mode", 0) != 0 || attr_int(n, "spatial", 1) != 1)
+    bool training = attr_int(n, "training_mode", 0) != 0;
+    for (int o = 1; o < n->output_count; o++) // before opset 14 nothing else says so
+        training = training || n->outputs[o] >= 0;
+    if (training || attr_int(n, "spatial", 1) != 1)
         return node_fail(n, ERR_UNSUPPORTED, error, "is in training mode; export for inference");
     if (x->dtype != DTYPE_F32 || x->shape.rank < 2 || shape_count(&x->shape) <= 0)
         return node_fail(n, ERR_UNSUPPORTED, error, "its input is not a batch of floats");

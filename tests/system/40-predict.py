@@ -74,6 +74,20 @@ def test_a_bad_picture_fails_alone():
     assert len(errors) == 2 and errors[0].startswith("smelt: " + bad + ": the picture is 50000")
 
 
+def test_a_folder_is_its_pictures_by_name(tmp_path):
+    for name, content in (("b.jpg", open(samples("dog")[0], "rb").read()), ("notes.txt", b"no picture"),
+                          ("a.PNG", b"no picture either")):
+        (tmp_path / name).write_bytes(content)
+    done = predict("--json", str(tmp_path), samples("nodog")[0])
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [os.path.basename(line["file"]) for line in lines] == ["a.PNG", "b.jpg", "nodog-1.jpg"]
+    assert ["error" in line for line in lines] == [True, False, False]
+    (tmp_path / "empty").mkdir()
+    done = predict("--json", str(tmp_path / "empty"))
+    assert done.returncode == 1 and json.loads(done.stdout)["error"]["code"] == "not_found"
+
+
 def test_every_kind_of_picture_is_read():
     files = [f for f in glob.glob(os.path.join(PICTURES, "*.*"))
              if f.endswith((".jpg", ".png", ".webp")) and "bad-" not in f]

@@ -307,6 +307,102 @@ START_TEST(widened_types)
 }
 END_TEST
 
+// All in half or double precision, or with casts to it at the ends: computed in floats.
+START_TEST(networks_of_other_floats)
+{
+    static const int types[] = {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16,
+                                ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16,
+                                ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        build();
+        graph.input[0]->type->tensor_type->elem_type = types[i];
+        model_compare(1e-5, "an input of other floats");
+        build();
+        node_int(model_node("Cast", "x", "narrow"), "to", types[i]);
+        graph.node[0]->input[0] = copy_text("narrow");
+        Onnx__NodeProto *cast = graph.node[graph.n_node - 1];
+        memmove(graph.node + 1, graph.node, (graph.n_node - 1) * sizeof *graph.node);
+        graph.node[0] = cast;
+        model_compare(1e-5, "a cast to other floats");
+    }
+}
+END_TEST
+
+// Before opset 14 a batch norm that gives more than its result normalizes by what it is shown.
+START_TEST(norms_in_training)
+{
+    static const int64_t image[] = {1, 3, 6, 5}, three[] = {3};
+    static const char *const outputs[] = {"y", "y - -", "y mean variance"};
+    for (int i = 0; i < 3; i++) {
+        model_begin(9, 4, image);
+        for (int k = 0; k < 4; k++)
+            model_floats((const char *[]){"s", "b", "m", "v"}[k], 1, three, 0.1f, 1);
+        Onnx__NodeProto *norm = model_node("BatchNormalization", "x s b m v", outputs[i]);
+        for (size_t k = 1; k < norm->n_output; k++)
+            if (strcmp(norm->output[k], "-") == 0)
+                norm->output[k] = copy_text("");
+        if (i < 2)
+            model_compare(1e-5, "a batch norm");
+        else
+            expect("is in training mode", ERR_UNSUPPORTED);
+    }
+}
+END_TEST
+
+// What the last nodes make of two numbers of each picture.
+static enum engine_scores scores_of(const char *nodes[])
+{
+    static const int64_t image[] = {1, 2, 1, 1}, square[] = {2, 2}, two[] = {2};
+    model_begin(13, 4, image);
+    model_floats("w", 2, square, 1, 0);
+    model_floats("b", 1, two, 1, 0);
+    node_int(model_node("Flatten", "x", "0"), "axis", 1);
+    for (int i = 0; nodes[i] != NULL; i++) {
+        char in[20], out[4];
+        bool pair = strcmp(nodes[i], "MatMul") == 0 || strcmp(nodes[i], "Add") == 0;
+        snprintf(in, sizeof in, "%d %s", i, !pair ? "" : nodes[i][0] == 'A' ? "b" : "w");
+        snprintf(out, sizeof out, "%d", i + 1);
+        Onnx__NodeProto *n = model_node(nodes[i], in, nodes[i + 1] != NULL ? out : "y");
+        if (strstr(nodes[i], "Softmax") != NULL && graph.n_node == 2)
+            node_int(n, "axis", 0); // each number alone
+    }
+    AUTO_BUF struct buf bytes = model_pack();
+    struct error error = {0};
+    struct engine *e = NULL;
+    const char *path = memory_file(buf_view(&bytes));
+    ck_assert_msg(engine_load(path, &e, &error) == OK, "%s", error.msg);
+    enum engine_scores scores = engine_scores(e);
+    engine_free(e);
+    close_memory_file(path);
+    return scores;
+}
+
+START_TEST(ends_of_networks)
+{
+    static const struct {
+        const char *nodes[5];
+        enum engine_scores scores;
+    } cases[] = {
+        {{"MatMul"}, ENGINE_SCORES_LOGITS},
+        {{"MatMul", "Add", "Identity"}, ENGINE_SCORES_LOGITS},
+        {{"MatMul", "LogSoftmax"}, ENGINE_SCORES_LOGITS},
+        {{"MatMul", "Softmax"}, ENGINE_SCORES_PROBABILITIES},
+        {{"MatMul", "Softmax", "Identity"}, ENGINE_SCORES_PROBABILITIES},
+        {{"MatMul", "Add", "Sigmoid"}, ENGINE_SCORES_PROBABILITIES},
+        {{"Softmax"}, ENGINE_SCORES_UNKNOWN},
+        {{"MatMul", "Sigmoid", "Add"}, ENGINE_SCORES_UNKNOWN},
+        {{"MatMul", "Relu"}, ENGINE_SCORES_UNKNOWN},
+        {{"Identity"}, ENGINE_SCORES_UNKNOWN},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *nodes[5];
+        memcpy(nodes, cases[i].nodes, sizeof nodes);
+        ck_assert_msg(scores_of(nodes) == cases[i].scores, "case %zu", i);
+    }
+}
+END_TEST
+
 SUITE_MAIN("onnx", a_valid_model, every_cut, every_byte_changed, not_a_model, nesting,
            memory_is_bounded, tensors_that_lie, graphs_that_lie, inputs_that_cannot_be,
-           operators_that_we_lack, attributes_out_of_range, work_is_bounded, widened_types)
+           operators_that_we_lack, attributes_out_of_range, work_is_bounded, widened_types,
+           networks_of_other_floats, norms_in_training, ends_of_networks)
