@@ -81,9 +81,9 @@ enum err gateway_new(const struct gateway_config *config, struct gateway **out, 
     random_text(random, 16);
     snprintf(g->replies_name, sizeof g->replies_name, JOB_REPLIES_PREFIX "%.60s",
              config->instance != NULL ? config->instance : random);
-    enum err err = make_clients(g, error);
+    enum err err = make_server(g, error); // first: its answers go out before new calls
     if (err == OK)
-        err = make_server(g, error);
+        err = make_clients(g, error);
     if (err != OK) {
         gateway_free(g);
         return err;

@@ -60,6 +60,8 @@ struct http_client {
     struct loop *loop;
     CURLM *multi;
     struct timer timer;
+    struct turn_hook hook;
+    bool due;                     // curl wants to run at once: calls were started, mostly
     struct http_call calls;       // list head
     struct client_socket sockets; // list head
     size_t running;
@@ -201,13 +203,29 @@ static void run_curl(struct http_client *c, curl_socket_t fd, int mask)
 
 static void on_timer(void *ctx)
 {
-    run_curl(ctx, CURL_SOCKET_TIMEOUT, 0);
+    struct http_client *c = ctx;
+    if (!c->due)
+        run_curl(c, CURL_SOCKET_TIMEOUT, 0);
+}
+
+// At the end of the turn, behind a server that was made before this client: who waits for an answer
+// has it before its server asks others for the next.
+static bool on_turn_end(void *ctx)
+{
+    struct http_client *c = ctx;
+    if (c->due) {
+        c->due = false;
+        loop_timer_cancel(c->loop, &c->timer);
+        run_curl(c, CURL_SOCKET_TIMEOUT, 0);
+    }
+    return false; // what is due again has its timer
 }
 
 static int set_timer(CURLM *multi, long timeout_ms, void *ctx)
 {
     struct http_client *c = ctx;
     (void)multi;
+    c->due = timeout_ms == 0;
     if (timeout_ms < 0)
         loop_timer_cancel(c->loop, &c->timer);
     else
@@ -538,6 +556,7 @@ enum err http_client_new(struct loop *loop, const struct http_client_config *con
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    loop_hook_add(loop, &c->hook, on_turn_end, c);
     signal(SIGPIPE, SIG_IGN); // TLS libraries write without MSG_NOSIGNAL
     *out = c;
     return OK;
@@ -562,6 +581,7 @@ void http_client_free(struct http_client *c)
     while (c->sockets.next != &c->sockets)
         socket_free(c->sockets.next); // NOLINT(clang-analyzer-unix.Malloc): likewise
     loop_timer_cancel(c->loop, &c->timer);
+    loop_hook_remove(c->loop, &c->hook);
     free(c->ca_bundle);
     free(c->user_agent);
     free(c);

@@ -7,8 +7,10 @@
 #include "suite.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -373,6 +375,74 @@ START_TEST(two_hosts_have_their_own_connections)
 }
 END_TEST
 
+static int silent_fd; // listens, accepts nothing
+static bool called;
+static int knocks_before_the_end;
+static struct outcome of_relay;
+
+static void on_event(void *ctx, uint32_t events)
+{
+    (void)ctx, (void)events;
+    char url[100];
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+    ck_assert_int_eq(getsockname(silent_fd, (struct sockaddr *)&at, &len), 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", ntohs(at.sin_port));
+    struct http_call_spec spec = {.method = "GET", .url = url, .body_fd = -1};
+    http_client_start(client, &spec, note, &of_relay);
+    called = true;
+}
+
+static bool look(void *ctx)
+{
+    struct pollfd p = {.fd = silent_fd, .events = POLLIN};
+    if (called) {
+        knocks_before_the_end = poll(&p, 1, 0);
+        called = false;
+        loop_watch_remove(loop, ctx);
+    }
+    return false;
+}
+
+static bool look_behind(void *ctx)
+{
+    struct pollfd p = {.fd = silent_fd, .events = POLLIN};
+    (void)ctx;
+    if (poll(&p, 1, 0) == 1)
+        loop_stop(loop);
+    return false;
+}
+
+// What a server has to say in the same turn goes out before.
+START_TEST(calls_leave_at_the_end_of_the_turn)
+{
+    struct turn_hook between = {0}, behind = {0};
+    struct watch watch = {0};
+    int pair[2];
+    setup();
+    http_client_free(client);
+    struct sockaddr_in loopback = {.sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    silent_fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(silent_fd, (struct sockaddr *)&loopback, sizeof loopback), 0);
+    ck_assert_int_eq(listen(silent_fd, 1), 0);
+    ck_assert_int_eq(pipe(pair), 0);
+    ck_assert_int_eq(loop_watch_add(loop, &watch, pair[0], EPOLLIN, on_event, NULL, NULL), OK);
+    loop_hook_add(loop, &between, look, &watch);
+    ck_assert_int_eq(http_client_new(loop, NULL, &client, NULL), OK);
+    loop_hook_add(loop, &behind, look_behind, NULL);
+    ck_assert_int_eq(write(pair[1], "x", 1), 1);
+    ck_assert_int_eq(loop_run(loop, NULL), OK);
+    ck_assert_int_eq(knocks_before_the_end, 0);
+    loop_hook_remove(loop, &between);
+    loop_hook_remove(loop, &behind);
+    close(silent_fd);
+    close(pair[0]);
+    close(pair[1]);
+    teardown();
+}
+END_TEST
+
 START_TEST(server_goes_away_in_the_middle)
 {
     struct outcome o, after;
@@ -393,4 +463,4 @@ END_TEST
 
 SUITE_MAIN("client", calls_and_answers, big_bodies_both_ways, limits_of_the_answer,
            failures_are_named, cancel, many_at_once, two_hosts_have_their_own_connections,
-           server_goes_away_in_the_middle)
+           calls_leave_at_the_end_of_the_turn, server_goes_away_in_the_middle)
