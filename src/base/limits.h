@@ -20,6 +20,8 @@ enum {
     HTTP_BODY_BYTES_PER_S_MIN = 1024, // then this much on average: slower than any phone's network
     HTTP_UNREAD_BODIES_BYTES_MAX = 256 << 20, // bodies that are not whole yet, in memory, per role:
                                               // 36 of the largest SQS requests, 20,000 usual ones
+    HTTP_UNSENT_REPLIES_BYTES_MAX = 256 << 20, // replies in memory that clients have not read yet, per
+                                               // role: 25 receives of 10 MiB beside what is small
     HTTP_CLIENT_CONNECTIONS_MAX = 64, // outgoing, per role and host
 
     // SQS (Amazon's quotas; see docs/protocol.md)

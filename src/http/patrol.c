@@ -178,6 +178,15 @@ static bool body_is_slow(struct conn *c, int64_t now_us)
     return took_ms > 0 && r->received_bytes < (uint64_t)took_ms * HTTP_BODY_BYTES_PER_S_MIN / 1000;
 }
 
+// Its reply fills memory that others need.
+static bool reply_is_stuck(const struct conn *c, int64_t now_ms)
+{
+    const struct http_server *s = c->server;
+    const struct request *r = c->request;
+    return r != NULL && r->unsent_bytes > 0 && s->unsent_bytes > s->unsent_bytes_max / 2 &&
+           now_ms - r->replied_ms > s->body_grace_ms;
+}
+
 static void on_patrol(void *ctx)
 {
     struct http_server *s = ctx;
@@ -186,6 +195,8 @@ static void on_patrol(void *ctx)
         bool slow = c->request != NULL ? body_is_slow(c, now_ms * 1000) : head_is_slow(c, now_ms);
         if (slow)
             cut_off(c, 408, "the request came in too slowly");
+        else if (reply_is_stuck(c, now_ms))
+            cut_off(c, 408, "the reply was not read"); // it is on its way: nothing else can be said
     }
     loop_timer_set(s->loop, &s->patrol_timer, now_ms + s->patrol_ms, on_patrol, s);
 }

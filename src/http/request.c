@@ -101,6 +101,7 @@ void request_end(void *cls, struct MHD_Connection *mhd, void **context,
     r->conn->request = NULL;
     patrol_look_again(r->conn);
     s->unread_bytes -= r->counted_bytes;
+    s->unsent_bytes -= r->unsent_bytes;
     if (r->reply != NULL)
         MHD_destroy_response(r->reply);
     r->prev->next = r->next;
@@ -510,6 +511,13 @@ static void reply_set(struct request *r, int status, const struct http_header *h
     resume(r);
 }
 
+static void count_unsent(struct request *r, size_t bytes)
+{
+    r->unsent_bytes = bytes;
+    r->replied_ms = loop_now_ms(r->pub.server->loop);
+    r->pub.server->unsent_bytes += bytes;
+}
+
 // True if a reply can still be made; it counts as made from now on.
 static bool reply_claim(struct request *r)
 {
@@ -528,6 +536,7 @@ void http_reply(struct http_request *pub, int status, const struct http_header *
         send_raw(r, status, headers, header_count, body);
         return;
     }
+    count_unsent(r, body.len);
     // MHD only reads the buffer, its prototype is older than const
     union {
         const char *in;
@@ -551,6 +560,7 @@ void http_reply_buf(struct http_request *pub, int status, const struct http_head
     }
     reply_claim(r);
     char *data = buf_take(b, &len);
+    count_unsent(r, len);
     reply_set(r, status, headers, header_count,
               MHD_create_response_from_buffer(len, data, MHD_RESPMEM_MUST_FREE));
 }

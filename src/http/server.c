@@ -280,6 +280,8 @@ enum err http_server_new(struct loop *loop, const struct http_server_config *con
     s->body_limit_bytes = config->body_limit_bytes;
     s->connections_max =
         config->connections_max > 0 ? config->connections_max : HTTP_CONNECTIONS_MAX;
+    s->unsent_bytes_max =
+        config->unsent_bytes_max > 0 ? config->unsent_bytes_max : HTTP_UNSENT_REPLIES_BYTES_MAX;
     s->conns.prev = s->conns.next = &s->conns;
     s->requests.prev = s->requests.next = &s->requests;
     char uuid[37];
@@ -312,6 +314,11 @@ int http_server_port(const struct http_server *s)
 int http_server_connections(const struct http_server *s)
 {
     return s->connections;
+}
+
+bool http_server_is_clogged(const struct http_server *s)
+{
+    return s->unsent_bytes > s->unsent_bytes_max;
 }
 
 void http_server_stop_accepting(struct http_server *s)

@@ -64,6 +64,7 @@ struct http_server_config {
                              // pieces of half of it
     int idle_timeout_s;      // 0: HTTP_IDLE_TIMEOUT_S; also for senders that stall in mid-request
     int slow_timeout_s;      // 0: HTTP_HEAD_S_MAX and HTTP_BODY_GRACE_S
+    size_t unsent_bytes_max; // 0: HTTP_UNSENT_REPLIES_BYTES_MAX
 };
 
 struct http_request {
@@ -95,6 +96,9 @@ enum err http_listen_check(const char *listen_at, struct error *error) MUST_CHEC
 int http_server_port(const struct http_server *s);
 void http_server_stop_accepting(struct http_server *s);   // drain: no new connections or requests
 int http_server_connections(const struct http_server *s); // open ones, for drain and metrics
+// Clients have not read so many bytes of replies that no more large ones should be made. Above half
+// of it, who has not read its reply HTTP_BODY_GRACE_S after it was made is cut off.
+bool http_server_is_clogged(const struct http_server *s);
 void http_server_free(struct http_server *s);             // ends what is still open
 
 // Value of a header (first one), empty span if absent.

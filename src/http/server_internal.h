@@ -54,6 +54,8 @@ struct request {
     int64_t begun_us;        // monotonic, of the loop's turn in which the request line was there
     uint64_t received_bytes; // of the body
     size_t counted_bytes;    // of the server's unread_bytes
+    size_t unsent_bytes;     // of its reply in memory, until the end
+    int64_t replied_ms;      // monotonic; with unsent_bytes
     bool in_head;            // the first call for this request is running
     bool head_checked;
     bool role_knows; // on_head was called, on_done will be
@@ -88,6 +90,8 @@ struct http_server {
     struct timer patrol_timer;
     int64_t head_timeout_ms, body_grace_ms, patrol_ms;
     size_t unread_bytes;     // in buffers of requests that are not whole
+    size_t unsent_bytes;     // in replies that have not ended
+    size_t unsent_bytes_max;
     struct request requests; // list head
     struct request *spare;
     int spare_count;

@@ -134,6 +134,15 @@ static int64_t store_now(const struct role *role)
     return queues_time(role->queues, clock_monotonic_ms());
 }
 
+// What clients have not read yet has a limit: nothing is received that would come on top of it.
+static enum sqs_code check_clogged(struct session *s)
+{
+    if (!http_server_is_clogged(s->role->server))
+        return SQS_OK;
+    return fault(&s->call.fault, SQS_UNAVAILABLE,
+                 "The server holds too many replies that their clients have not read: try again.");
+}
+
 static bool on_wake(struct waiter *w, bool gone)
 {
     struct session *s = (struct session *)((char *)w - offsetof(struct session, waiter));
@@ -151,7 +160,9 @@ static bool on_wake(struct waiter *w, bool gone)
         stop_waiting(s);
         return true;
     }
-    enum sqs_code code = sqs_call_receive_again(&s->call, &count);
+    enum sqs_code code = check_clogged(s);
+    if (code == SQS_OK)
+        code = sqs_call_receive_again(&s->call, &count);
     if (code == SQS_OK && count == 0)
         return false;
     stop_waiting(s);
@@ -321,6 +332,10 @@ static enum sqs_code serve(struct session *s, struct span target)
     if (code != SQS_OK)
         return code;
     metric_add(s->role->metrics.requests[c->in.action], 1);
+    if (c->in.action == ACTION_RECEIVE || c->in.action == ACTION_PEEK)
+        code = check_clogged(s);
+    if (code != SQS_OK)
+        return code;
     c->now_ms = store_now(s->role);
     c->host = http_request_header(s->http, "Host");
     if (c->host.len == 0)

@@ -38,6 +38,10 @@ def head_of(site, sqs, body_bytes, body=b"", headers=None, **other):
     return ("POST / HTTP/1.1\r\n" + "".join("%s: %s\r\n" % h for h in signed.items()) + "\r\n").encode()
 
 
+def signed_receive(site, sqs, body):
+    return site.sign("sqs", "POST", sqs.url + "/", body, dict(JSON, **{"X-Amz-Target": "AmazonSQS.ReceiveMessage"}))[1]
+
+
 def read_all(s):
     answer = b""
     try:
@@ -106,6 +110,30 @@ def test_unfinished_bodies_together_have_a_limit(site, sqs, queue):
     for s in open_ones:
         s.close()
     smelt.wait_until(lambda: client.send_message(QueueUrl=url, MessageBody="x" * 1_000_000))
+
+
+def test_replies_that_nobody_reads_have_a_limit(site, sqs, queue):
+    client, url = queue
+    for _ in range(8):
+        client.send_message(QueueUrl=url, MessageBody="x" * 1_000_000)
+    body = json.dumps({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0}).encode()
+    request = head_of(site, sqs, len(body), body, {"X-Amz-Target": "AmazonSQS.ReceiveMessage"}) + body
+    deaf, refused = [], b""
+    for _ in range(60):  # 60 x 8 MB is more than 256 MiB
+        s = dial(sqs)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.sendall(request)
+        deaf.append(s)
+        if b" 503 " in (start := s.recv(2000)):
+            refused = start
+            break
+    assert b"ServiceUnavailable" in refused and b"have not read" in refused
+    assert 30 <= len(deaf) <= 40
+    sent = client.send_message(QueueUrl=url, MessageBody="small")  # all else goes on
+    assert sent["MessageId"] and smelt.http("GET", sqs.url + "/readyz")[0] == 200
+    for s in deaf:
+        s.close()
+    smelt.wait_until(lambda: smelt.http("POST", sqs.url + "/", body, signed_receive(site, sqs, body))[0] == 200)
 
 
 @pytest.mark.parametrize("body, words", [

@@ -37,6 +37,7 @@ struct fixture {
     struct http_request *parked[1100];
     _Atomic int parked_count;
     bool answer_parked;
+    _Atomic bool clogged;
     bool speaks; // the role says itself what is refused
 };
 
@@ -96,6 +97,13 @@ static void on_request(void *ctx, struct http_request *r)
     } else if (span_is(path, "/soon")) {
         f->parked[f->parked_count++] = r;
         http_request_soon(r);
+    } else if (span_is(path, "/large")) {
+        struct buf large = {0};
+        buf_reserve(&large, 8 << 20);
+        memset(large.data, 'x', 8 << 20);
+        large.len = 8 << 20;
+        http_reply_buf(r, 200, NULL, 0, &large);
+        f->clogged = http_server_is_clogged(f->server);
     } else if (span_is(path, "/file")) {
         reply_file(r);
     } else if (span_is(path, "/length")) {
@@ -747,6 +755,32 @@ START_TEST(role_says_what_is_refused)
 }
 END_TEST
 
+static void client_does_not_read(struct fixture *f)
+{
+    AUTO_BUF struct buf in = {0};
+    AUTO_FD int one = dial(f), two = dial(f), reader = dial(f);
+    put(one, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    poll(&(struct pollfd){.fd = one, .events = POLLIN}, 1, -1);
+    ck_assert(!f->clogged);
+    put(two, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    poll(&(struct pollfd){.fd = two, .events = POLLIN}, 1, -1);
+    ck_assert(f->clogged);
+    while (http_server_connections(f->server) > 1) // both are cut off, and what they held is free
+        poll(NULL, 0, 10);
+    put(reader, "GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    ck_assert(!get_until(reader, &in, "\x01never\x01"));
+    ck_assert(!f->clogged);
+    ck_assert_uint_gt(in.len, 8 << 20);
+}
+
+START_TEST(replies_that_nobody_reads_are_cut_off)
+{
+    struct fixture f = {
+        .config = {.idle_timeout_s = 1000, .slow_timeout_s = 1, .unsent_bytes_max = 12 << 20}};
+    run(&f, client_does_not_read);
+}
+END_TEST
+
 static void client_over_limit(struct fixture *f)
 {
     int fds[4];
@@ -894,5 +928,5 @@ SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_f
            hang_up_while_suspended, thousand_suspended_requests, replies_that_come_soon,
            server_ends_with_requests_open, stalled_sender_is_ended_after_the_timeout,
            half_requests_end_with_their_client, slow_senders_are_cut_off, role_says_what_is_refused,
-           connections_over_the_limit_wait, out_of_descriptors_waits_without_spinning, drain,
-           listen_errors_say_what_to_do)
+           replies_that_nobody_reads_are_cut_off, connections_over_the_limit_wait,
+           out_of_descriptors_waits_without_spinning, drain, listen_errors_say_what_to_do)
