@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     CHECK(complaints.len == 0 && info.classes > 0 && info.classes <= MODEL_LABELS_MAX);
-    CHECK(onnx_read(buf_view(&onnx), MIB(256), &graph, &error) == OK);
+    CHECK(onnx_read(buf_view(&onnx), MIB(256), (struct engine_size){0}, &graph, &error) == OK);
     graph_free(graph);
     return 0;
 }

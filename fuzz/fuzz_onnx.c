@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct graph *g = NULL;
     struct error error = {0};
-    enum err err = onnx_read((struct span){(const char *)data, size}, (size_t)16 << 20, &g, &error);
+    enum err err = onnx_read((struct span){(const char *)data, size}, (size_t)16 << 20,
+                             (struct engine_size){0}, &g, &error);
     if (err == OK)
         err = graph_infer(g, &error);
     if (err == OK)

@@ -80,7 +80,8 @@ static enum err quantize(const struct bench *b, struct quantization *q, struct e
     enum { PICTURES = 4 };
     if (b->package->int8_path != NULL)
         return package_quantization(b->package, q, error);
-    struct quantize_options options = {.quick = true};
+    struct quantize_options options = {.quick = true,
+                                       .open = preprocess_size(&b->package->preprocess)};
     struct quantize_report report = {0};
     size_t count = engine_input_floats(b->subjects[FP32].engine);
     float *inputs = malloc(PICTURES * count * sizeof *inputs);
@@ -99,7 +100,7 @@ static enum err load(struct bench *b, struct subject *s, const struct quantizati
                      struct error *error)
 {
     double start = clock_ms(CLOCK_MONOTONIC);
-    struct engine_options options = {.int8 = q};
+    struct engine_options options = {.int8 = q, .open = preprocess_size(&b->package->preprocess)};
     TRY(engine_load_with(b->package->model_path, &options, &s->engine, error));
     s->load_ms = clock_ms(CLOCK_MONOTONIC) - start;
     s->int8 = strcmp(engine_precision(s->engine), "int8") == 0; // also by the file itself

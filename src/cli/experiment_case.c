@@ -157,6 +157,7 @@ static enum err load(struct trial *t, const struct options *o, struct error *err
     package_search_path(options_get(o, "models"), &search);
     TRY(bench_files_find(&t->files, options_get(o, "samples"), error));
     TRY(package_open(options_get(o, "model"), search.data, &t->package, error));
+    options.open = preprocess_size(&t->package->preprocess);
     if (t->package->int8_path != NULL) {
         TRY(package_quantization(t->package, &q, error));
         options.int8 = &q;

@@ -187,6 +187,7 @@ static enum err quantize(struct quantizing *q, const struct picture_list *list,
                     "give pictures as the model will see them: --calibrate FILE or FOLDER");
     TRY(list->count > 0 ? read_pictures(q, list, error) : generate_pictures(q, error));
     const struct package *p = predictor_package(q->predictor);
+    options.open = preprocess_size(&p->preprocess);
     TRY(quantize_model(p->model_path, q->inputs, q->input_count, &options, &q->quantization,
                        &q->report, error));
     TRY(write_package(q, draft, error));

@@ -52,7 +52,7 @@ enum err engine_load_with(const char *onnx_path, const struct engine_options *op
 {
     struct graph *g = NULL;
     *out = NULL;
-    TRY(onnx_read_file(onnx_path, &g, error));
+    TRY(onnx_read_file(onnx_path, options->open, &g, error));
     struct engine *e = calloc(1, sizeof *e);
     enum err err = ERR_NOMEM;
     if (e != NULL && g != NULL)
@@ -188,7 +188,7 @@ enum err engine_run_reference(const char *onnx_path, const float *input, float *
                               struct error *error)
 {
     struct graph *g;
-    TRY(onnx_read_file(onnx_path, &g, error));
+    TRY(onnx_read_file(onnx_path, (struct engine_size){0}, &g, error));
     enum err err = reference_run(g, input, output, error);
     graph_free(g);
     return err;

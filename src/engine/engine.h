@@ -26,10 +26,16 @@ struct engine_shape {
 // ERR_UNSUPPORTED (names the operator, its node and the opset), ERR_LIMIT.
 enum err engine_load(const char *onnx_path, struct engine **out, struct error *error) MUST_CHECK;
 
+// Height and width of the input where the file leaves them open; 0, 0: open axes are refused.
+struct engine_size {
+    int height, width;
+};
+
 struct quantization; // quantization.h
 struct engine_options {
     const struct quantization *int8; // what runs in integers; NULL: nothing
     bool watched;                    // for engine_watch; more memory
+    struct engine_size open;         // what open axes of the input are
     bool logits;                     // without the Softmax at the model's end, if there is one
     // OpenMP threads that compute each layer together; 0: one. Above one only for processes that
     // never fork afterwards: those threads are not in the child, which would wait for them.

@@ -102,9 +102,29 @@ static bool are_floats(int type)
            type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
 }
 
-// The model's input: floats, all axes known but the batch, which becomes 1.
-static enum err read_input(const Onnx__ValueInfoProto *p, struct graph *g, int v,
-                           struct error *error)
+// 0: open.
+static int64_t axis_of(const Onnx__TensorShapeProto *shape, size_t i)
+{
+    const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
+    bool known = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+    return known && d->dim_value > 0 ? d->dim_value : 0;
+}
+
+// Axis i of an input of pictures, where the file leaves it open; 0: nobody says. The three colours
+// tell where height and width are.
+static int64_t open_axis(const Onnx__TensorShapeProto *shape, size_t i, struct engine_size open)
+{
+    if (i == 0)
+        return 1;
+    if (shape->n_dim != 4)
+        return 0;
+    size_t height_at = axis_of(shape, 1) == 3 ? 2 : 1;
+    return i == height_at ? open.height : i == height_at + 1 ? open.width : 0;
+}
+
+// The model's input: floats, all axes known but the batch, which becomes 1, and what open says.
+static enum err read_input(const Onnx__ValueInfoProto *p, struct engine_size open, struct graph *g,
+                           int v, struct error *error)
 {
     struct tensor *t = &g->values[v].t;
     const Onnx__TypeProto *type = p->type;
@@ -121,16 +141,18 @@ static enum err read_input(const Onnx__ValueInfoProto *p, struct graph *g, int v
     t->dtype = DTYPE_F32;
     t->shape.rank = (int)shape->n_dim;
     for (size_t i = 0; i < shape->n_dim; i++) {
-        const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
-        bool known = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-        t->shape.dims[i] = known ? d->dim_value : 0;
-        if (i == 0 && t->shape.dims[0] <= 0)
-            t->shape.dims[0] = 1;
-        if (t->shape.dims[i] <= 0 || (i == 0 && t->shape.dims[0] != 1))
+        int64_t size = axis_of(shape, i);
+        t->shape.dims[i] = size > 0 ? size : open_axis(shape, i, open);
+        if (i == 0 && t->shape.dims[0] != 1)
             return fail(error, ERR_UNSUPPORTED, 0,
-                        "axis %zu of the model's input '%.60s' is %s; export it with a fixed size "
-                        "and batch 1",
-                        i, p->name, known ? "not usable" : "open");
+                        "the model's input '%.60s' holds %lld pictures: export it with batch 1 or "
+                        "an open batch",
+                        p->name, (long long)t->shape.dims[0]);
+        if (t->shape.dims[i] <= 0)
+            return fail(error, ERR_UNSUPPORTED, 0,
+                        "axis %zu of the model's input '%.60s' is open: export it with a fixed "
+                        "size, or say it in smelt.json (input.width and input.height)",
+                        i, p->name);
     }
     if (shape_count(&t->shape) < 0)
         return fail(error, ERR_LIMIT, 0, "the model's input '%.60s' is too large", p->name);
@@ -138,8 +160,8 @@ static enum err read_input(const Onnx__ValueInfoProto *p, struct graph *g, int v
     return OK;
 }
 
-static enum err read_inputs(const Onnx__GraphProto *p, struct graph *g, struct names *names,
-                            struct error *error)
+static enum err read_inputs(const Onnx__GraphProto *p, struct engine_size open, struct graph *g,
+                            struct names *names, struct error *error)
 {
     for (size_t i = 0; i < p->n_input; i++) {
         const char *name = p->input[i]->name;
@@ -152,7 +174,7 @@ static enum err read_inputs(const Onnx__GraphProto *p, struct graph *g, struct n
                         "the model has several inputs ('%.60s', '%.60s')", g->values[g->input].name,
                         name);
         TRY(name_value(g, names, name, &g->input, error));
-        TRY(read_input(p->input[i], g, g->input, error));
+        TRY(read_input(p->input[i], open, g, g->input, error));
     }
     if (g->input < 0)
         return fail(error, ERR_FORMAT, 0, "the model has no input");
@@ -258,7 +280,8 @@ static bool is_split(const Onnx__NodeProto *p)
     return p->op_type != NULL && strcmp(p->op_type, "Split") == 0 && p->n_output > 0;
 }
 
-static enum err read_graph(const Onnx__GraphProto *p, struct graph *g, struct error *error)
+static enum err read_graph(const Onnx__GraphProto *p, struct engine_size open, struct graph *g,
+                           struct error *error)
 {
     size_t values = p->n_initializer + p->n_input, nodes = 0;
     struct names names = {.cap = 16};
@@ -280,7 +303,7 @@ static enum err read_graph(const Onnx__GraphProto *p, struct graph *g, struct er
     if (g->values == NULL || g->nodes == NULL || names.slots == NULL)
         return no_room(g, error);
     TRY(read_initializers(p, g, &names, error));
-    TRY(read_inputs(p, g, &names, error));
+    TRY(read_inputs(p, open, g, &names, error));
     for (size_t i = 0; i < p->n_node; i++) {
         if (is_split(p->node[i])) {
             TRY(read_split(g, &names, p->node[i], error));
@@ -296,7 +319,8 @@ static enum err read_graph(const Onnx__GraphProto *p, struct graph *g, struct er
     return OK;
 }
 
-static enum err read_model(struct span bytes, struct graph *g, struct error *error)
+static enum err read_model(struct span bytes, struct engine_size open, struct graph *g,
+                           struct error *error)
 {
     ProtobufCAllocator allocator = {proto_alloc, proto_free, &g->pool};
     TRY(onnx_check_nesting(bytes, &onnx__model_proto__descriptor, error));
@@ -309,10 +333,11 @@ static enum err read_model(struct span bytes, struct graph *g, struct error *err
     if (m->graph == NULL)
         return fail(error, ERR_FORMAT, 0, "not an ONNX model: it holds no graph");
     TRY(read_opset(m, g, error));
-    return read_graph(m->graph, g, error);
+    return read_graph(m->graph, open, g, error);
 }
 
-enum err onnx_read(struct span bytes, size_t limit_bytes, struct graph **out, struct error *error)
+enum err onnx_read(struct span bytes, size_t limit_bytes, struct engine_size open,
+                   struct graph **out, struct error *error)
 {
     *out = NULL;
     if (bytes.len == 0)
@@ -320,7 +345,7 @@ enum err onnx_read(struct span bytes, size_t limit_bytes, struct graph **out, st
     struct graph *g = graph_new(limit_bytes);
     if (g == NULL)
         return fail(error, ERR_NOMEM, 0, "no memory to load the model");
-    enum err err = read_model(bytes, g, error);
+    enum err err = read_model(bytes, open, g, error);
     if (err != OK) {
         graph_free(g);
         return err;

@@ -7,7 +7,8 @@
 
 enum { FILE_READ_PIECE = 65536 }; // room that file_read wants behind
 
-enum err onnx_read_file(const char *path, struct graph **out, struct error *error)
+enum err onnx_read_file(const char *path, struct engine_size open, struct graph **out,
+                        struct error *error)
 {
     AUTO_BUF struct buf bytes = {0};
     struct stat file;
@@ -17,7 +18,8 @@ enum err onnx_read_file(const char *path, struct graph **out, struct error *erro
         pages_prefer_large(bytes.data, bytes.cap);
     }
     TRY(file_read(path, MODEL_FILE_BYTES_MAX, &bytes, error));
-    enum err err = onnx_read(buf_view(&bytes), 2 * bytes.len + MODEL_LOAD_EXTRA_BYTES, out, error);
+    enum err err =
+        onnx_read(buf_view(&bytes), 2 * bytes.len + MODEL_LOAD_EXTRA_BYTES, open, out, error);
     buf_release(&bytes); // now: what comes next needs room
     if (err == OK) {
         err = graph_infer(*out, error);

@@ -35,8 +35,8 @@ struct package {
 
 // name_or_path: a package's name (looked up in the folders of search_path, colon-separated), a
 // package folder, or a .onnx file; with "@fp32" or "@int8" behind it, the package in this
-// precision, which then stands in its name too. ERR_NOT_FOUND lists where it looked and which names exist.
-// Each field of smelt.json is checked; an unknown one is an error that names the nearest.
+// precision, which then stands in its name too. ERR_NOT_FOUND lists where it looked and which names
+// exist. Each field of smelt.json is checked; an unknown one is an error that names the nearest.
 //
 // A bare file is shown RGB stretched to the size and layout of the network's input, bilinear,
 // oriented, as (v - 127.5) / 127.5; its labels are "class N"; scores that are no probabilities are
@@ -46,6 +46,12 @@ enum err package_open(const char *name_or_path, const char *search_path, struct 
 void package_free(struct package *p);
 // The folder where it was found; of a bare file the file.
 const char *package_place(const struct package *p);
+
+// Height and width that the package says, for a network that leaves them open.
+static inline struct engine_size preprocess_size(const struct preprocess *p)
+{
+    return (struct engine_size){p->height, p->width};
+}
 
 // Fits package and network together, once: width, height and layout where the package does not give
 // them, "class N" where it has no labels. ERR_FORMAT, naming both sides, where they contradict:

@@ -196,7 +196,7 @@ static enum err load(struct predictor *p, struct error *error)
 {
     const struct package *package = p->package;
     struct quantization q = {0};
-    struct engine_options options = {0};
+    struct engine_options options = {.open = preprocess_size(&package->preprocess)};
     if (package->int8_path != NULL) {
         TRY(package_quantization(package, &q, error));
         options.int8 = &q;

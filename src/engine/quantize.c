@@ -135,8 +135,9 @@ static enum err judge(const struct work *w, const struct quantization *q,
     float *y = malloc(w->output_floats * sizeof *y);
     enum err err = y != NULL ? OK : no_memory(error);
     if (err == OK)
-        err = engine_load_with(w->path, &(struct engine_options){.int8 = q, .logits = true}, &e,
-                               error);
+        err = engine_load_with(
+            w->path, &(struct engine_options){.int8 = q, .open = w->options->open, .logits = true},
+            &e, error);
     if (err == OK)
         err = engine_context_new(e, &c, error);
     if (err == OK)
@@ -248,8 +249,8 @@ static enum err calibrate_all(struct work *w, struct error *error)
 {
     struct engine *e = NULL;
     struct engine_context *c = NULL;
-    enum err err = engine_load_with(
-        w->path, &(struct engine_options){.watched = true, .logits = true}, &e, error);
+    struct engine_options o = {.watched = true, .open = w->options->open, .logits = true};
+    enum err err = engine_load_with(w->path, &o, &e, error);
     if (err == OK)
         err = engine_context_new(e, &c, error);
     if (err == OK)
@@ -261,7 +262,7 @@ static enum err calibrate_all(struct work *w, struct error *error)
 
 static enum err quantize(struct work *w, struct quantization *out, struct error *error)
 {
-    TRY(onnx_read_file(w->path, &w->graph, error));
+    TRY(onnx_read_file(w->path, w->options->open, &w->graph, error));
     TRY(passes_run(w->graph, error));
     graph_drop_softmax(w->graph);
     w->histograms = calloc((size_t)w->graph->value_count, sizeof(struct histogram *));

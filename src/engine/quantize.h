@@ -6,7 +6,8 @@
 #include "engine/quantization.h"
 
 struct quantize_options {
-    bool quick; // the whole range, every layer: no trials (for benches)
+    bool quick;              // the whole range, every layer: no trials (for benches)
+    struct engine_size open; // see engine_options
     // NULL, or told what is going on, for people; done of total, both 0 where that is not known
     void (*progress)(void *context, const char *what, size_t done, size_t total);
     void *context;

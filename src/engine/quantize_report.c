@@ -60,14 +60,25 @@ static enum err compare_int8(void *context, int value, const float *data, size_t
     return OK;
 }
 
-static enum err run_both(const char *path, const struct quantization *q, const float *inputs,
-                         size_t count, struct comparison *compared, struct error *error)
+// Height and width of g's input, if it is a picture.
+static struct engine_size picture_size(const struct graph *g)
+{
+    const struct engine_shape *s = &g->values[g->input].t.shape;
+    int at = s->rank == 4 && s->dims[1] == 3 ? 2 : 1;
+    return s->rank == 4 ? (struct engine_size){(int)s->dims[at], (int)s->dims[at + 1]}
+                        : (struct engine_size){0};
+}
+
+static enum err run_both(const char *path, const struct graph *g, const struct quantization *q,
+                         const float *inputs, size_t count, struct comparison *compared,
+                         struct error *error)
 {
     struct engine *e[2] = {NULL, NULL};
     struct engine_context *c[2] = {NULL, NULL};
     enum err err = OK;
     for (int i = 0; i < 2 && err == OK; i++) {
-        struct engine_options o = {.int8 = i == 1 ? q : NULL, .watched = true, .logits = true};
+        struct engine_options o = {
+            .int8 = i == 1 ? q : NULL, .watched = true, .open = picture_size(g), .logits = true};
         err = engine_load_with(path, &o, &e[i], error);
         if (err == OK)
             err = engine_context_new(e[i], &c[i], error);
@@ -163,7 +174,7 @@ static enum err describe_all(const char *path, const struct graph *g,
     for (int i = 0; i < g->node_count; i++)
         if (shown(&g->nodes[i], q, g))
             c->wanted[g->nodes[i].outputs[0]] = true;
-    TRY(run_both(path, q, inputs, count, c, error));
+    TRY(run_both(path, g, q, inputs, count, c, error));
     for (int i = 0; i < g->node_count; i++) {
         const struct node *n = &g->nodes[i];
         if (shown(n, q, g))

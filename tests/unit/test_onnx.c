@@ -29,7 +29,7 @@ static bool accepts(struct span bytes)
 {
     struct graph *g = NULL;
     struct error error = {0};
-    enum err err = onnx_read(bytes, (size_t)1 << 24, &g, &error);
+    enum err err = onnx_read(bytes, (size_t)1 << 24, (struct engine_size){0}, &g, &error);
     if (err == OK)
         err = graph_infer(g, &error);
     ck_assert(err == OK || error.msg[0] != '\0');
@@ -123,7 +123,8 @@ START_TEST(nesting)
     buf_add_span(&outside, buf_view(&inside));
     struct graph *g;
     struct error error;
-    ck_assert_int_eq(onnx_read(buf_view(&outside), 1 << 24, &g, &error), ERR_LIMIT);
+    ck_assert_int_eq(onnx_read(buf_view(&outside), 1 << 24, (struct engine_size){0}, &g, &error),
+                     ERR_LIMIT);
     ck_assert_ptr_nonnull(strstr(error.msg, "nests"));
 }
 END_TEST
@@ -140,7 +141,8 @@ START_TEST(memory_is_bounded)
     buf_add_span(&bytes, buf_view(&nodes));
     struct graph *g;
     struct error error;
-    ck_assert_int_eq(onnx_read(buf_view(&bytes), 1 << 24, &g, &error), ERR_LIMIT);
+    ck_assert_int_eq(onnx_read(buf_view(&bytes), 1 << 24, (struct engine_size){0}, &g, &error),
+                     ERR_LIMIT);
 }
 END_TEST
 
@@ -220,6 +222,38 @@ START_TEST(inputs_that_cannot_be)
 }
 END_TEST
 
+// Height and width may be open where somebody says them: in both layouts.
+START_TEST(inputs_with_open_sides)
+{
+    for (int nhwc = 0; nhwc < 2; nhwc++) {
+        if (nhwc) {
+            model_begin(13, 4, (int64_t[]){1, 6, 5, 3});
+            model_node("GlobalAveragePool", "x", "y");
+        } else {
+            build();
+        }
+        for (int i = 2 - nhwc; i < 4 - nhwc; i++) {
+            Onnx__TensorShapeProto__Dimension *d = graph.input[0]->type->tensor_type->shape->dim[i];
+            d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+            d->dim_param = copy_text("side");
+        }
+        expect("is open: export it with a fixed size, or say it", ERR_UNSUPPORTED);
+        AUTO_BUF struct buf bytes = model_pack();
+        struct error error = {0};
+        struct engine *e = NULL;
+        const char *path = memory_file(buf_view(&bytes));
+        struct engine_options options = {.open = {.height = 6, .width = 5}};
+        ck_assert_msg(engine_load_with(path, &options, &e, &error) == OK, "%s", error.msg);
+        const int64_t *dims = engine_input_shape(e)->dims;
+        ck_assert_int_eq(dims[2 - nhwc], 6);
+        ck_assert_int_eq(dims[3 - nhwc], 5);
+        ck_assert_int_eq(dims[nhwc ? 3 : 1], 3);
+        engine_free(e);
+        close_memory_file(path);
+    }
+}
+END_TEST
+
 START_TEST(operators_that_we_lack)
 {
     build();
@@ -293,7 +327,7 @@ START_TEST(widened_types)
     AUTO_BUF struct buf bytes = model_pack();
     struct graph *g;
     struct error error;
-    ck_assert_int_eq(onnx_read(buf_view(&bytes), 1 << 24, &g, &error), OK);
+    ck_assert_int_eq(onnx_read(buf_view(&bytes), 1 << 24, (struct engine_size){0}, &g, &error), OK);
     int found = 0;
     for (int v = 0; v < g->value_count; v++) {
         const struct tensor *read = &g->values[v].t;
@@ -404,5 +438,5 @@ END_TEST
 
 SUITE_MAIN("onnx", a_valid_model, every_cut, every_byte_changed, not_a_model, nesting,
            memory_is_bounded, tensors_that_lie, graphs_that_lie, inputs_that_cannot_be,
-           operators_that_we_lack, attributes_out_of_range, work_is_bounded, widened_types,
-           networks_of_other_floats, norms_in_training, ends_of_networks)
+           inputs_with_open_sides, operators_that_we_lack, attributes_out_of_range, work_is_bounded,
+           widened_types, networks_of_other_floats, norms_in_training, ends_of_networks)
