@@ -90,6 +90,7 @@ enum {
     WORKER_MODELS_MAX = 16,             // in one pool: all of them are in memory
     WORKER_LOAD_S_MAX = 600,            // a zygote that loads longer is not taken
     WORKER_NOTICE_S = 5, // between two questions whether EC2 takes the host away: it says so 120 s ahead
+    LEASE_BOOK_PLACES = 1024, // messages in hand that are remembered: two for each child of 256, and more
     WORKER_LIFECYCLE_S_MAX = 10, // for telling the group that the host may go; its hook ends without
     WORKER_NOTICE_RETRY_S = 60, // the same, when nobody answered
     WORKER_BACKLOG_S = 10, // how old the number of waiting messages in /metrics may be

@@ -56,6 +56,7 @@ struct serve {
     struct loop *loop;
     struct supervisor *supervisor;
     const char *credentials;       // path
+    const char *leases;            // path
     const char *model;             // --model, or the default
     const char *model_name;        // of the first one, as jobs call it
     char address[ROLE_COUNT][256]; // of each --…-listen, without the port
@@ -168,6 +169,7 @@ static void worker_arguments(void *ctx, int port, const char **argv)
         add(argv, "--pin", NULL);
     add(argv, "--job-timeout", options_get(&serve->options, "job-timeout"));
     add_given(serve, argv, "worker-listen", "--worker-listen");
+    add(argv, "--leases", serve->leases);
     add(argv, "--ec2", "off"); // its queue is on this host, too: nobody else could take over
 }
 
@@ -326,6 +328,7 @@ static enum err prepare(struct serve *serve, int *lock_fd, struct error *error)
     TRY(dir_make(data, error));
     TRY(dir_lock(data, lock_fd, error));
     serve->credentials = arena_printf(&serve->arena, "%s/credentials", data);
+    serve->leases = arena_printf(&serve->arena, "%s/worker-leases", data);
     TRY(credentials_create(serve->credentials, error));
     clean_environment(serve);
     return loop_new(&serve->loop, error);

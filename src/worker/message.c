@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int64_t lease_end_wall_ms(const struct poller *p)
+{
+    return clock_wall_ms() + p->config.visibility_s * INT64_C(1000);
+}
+
 static int64_t lease_third_ms(const struct poller *p)
 {
     return p->config.visibility_s * INT64_C(1000) / 3;
@@ -26,6 +31,7 @@ void message_forget(struct message *m)
         m->next->prev = m->prev;
     p->message_count--;
     p->unstarted -= m->job_count - m->next_job;
+    lease_book_remove(p->leases, m->lease);
     free(m->receipt);
     arena_release(&m->arena);
     free(m);
@@ -60,8 +66,8 @@ void message_task_done(struct message *m, enum verdict verdict)
 }
 
 // A message that cannot be understood. With an id its owner is told; without one it is left to come
-// again until the queue moves it to the dead-letter queue. So is an event with bad records among good
-// ones, which are done.
+// again until the queue moves it to the dead-letter queue. So is an event with bad records among
+// good ones, which are done.
 static void message_is_broken(struct message *m, const struct error *error)
 {
     struct poller *p = m->poller;
@@ -104,6 +110,9 @@ static void keep_receipt(struct message *m, const struct sqs_message *in)
     CHECK(m->receipt != NULL);
     m->receive_count = in->receive_count > 0 ? in->receive_count : 1;
     m->stale = false;
+    lease_book_remove(m->poller->leases, m->lease);
+    m->lease = lease_book_add(m->poller->leases, m->source->found.queue_url, m->receipt,
+                              m->receive_count, lease_end_wall_ms(m->poller));
     m->renew_at_ms = loop_now_ms(m->poller->config.loop) + lease_third_ms(m->poller);
 }
 
@@ -128,6 +137,7 @@ void message_take(struct source *s, const struct sqs_message *in)
     CHECK(m != NULL);
     *m = (struct message){.poller = p,
                           .source = s,
+                          .lease = -1,
                           .next = p->messages,
                           .received_wall_ms = clock_wall_ms(),
                           .sent_wall_ms = in->sent_ms};
@@ -184,6 +194,7 @@ static void on_lease(void *ctx)
             outbox_visibility(p->outbox, m->source->found.queue_url, span_from(m->receipt),
                               p->config.visibility_s);
             m->renew_at_ms = now + lease_third_ms(p);
+            lease_book_renew(p->leases, m->lease, lease_end_wall_ms(p));
             p->renewals++;
             look_at_tasks(m);
         }
@@ -213,6 +224,8 @@ void messages_on_stale(void *ctx, struct span receipt)
         return; // finished since, or received again
     log_event(LOG_INFO, "lease_lost", "message_id=%s attempt=%d", m->id, m->receive_count);
     m->stale = true;
+    lease_book_remove(p->leases, m->lease);
+    m->lease = -1;
     p->stale++;
     p->unstarted -= m->job_count - m->next_job;
     m->next_job = m->job_count;

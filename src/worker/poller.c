@@ -263,7 +263,9 @@ enum err poller_new(const struct poller_config *config, struct poller **out, str
     }
     p->outbox = outbox_new(config->loop, config->sqs,
                            (struct outbox_handlers){p, on_outbox_result, messages_on_stale});
-    err = sources_open(p, error);
+    err = config->leases != NULL ? lease_book_open(config->leases, &p->leases, error) : OK;
+    if (err == OK)
+        err = sources_open(p, error);
     if (err != OK) {
         poller_free(p);
         return err;
@@ -293,6 +295,7 @@ void poller_free(struct poller *p)
     }
     loop_timer_cancel(p->config.loop, &p->lease);
     loop_timer_cancel(p->config.loop, &p->drain_limit);
+    lease_book_close(p->leases);
     tally_release(&p->tally);
     free(p);
 }

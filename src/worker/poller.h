@@ -20,6 +20,7 @@ struct poller_config {
     bool create;              // make queue, dead-letter queue and bucket when they are missing
     int max_receive_count;    // of a queue that is made
     int visibility_s;
+    const char *leases; // file of what is in hand (lease_book.h); NULL: none
     const char *model, *search_path;
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
     int children, children_min, idle_ms; // these and the next two are the crew's

@@ -9,6 +9,7 @@
 #include "job/trace.h"
 #include "worker/crew.h"
 #include "worker/dead_letters.h"
+#include "worker/lease_book.h"
 #include "worker/outbox.h"
 #include "worker/poller.h"
 #include "worker/tally.h"
@@ -56,6 +57,7 @@ struct message {
     struct arena arena; // of what is below
     const char *id;
     char *receipt; // malloc'ed: a redelivery brings a newer one
+    int lease;     // its place in the lease book; -1: none
     int receive_count;
     char trace[TRACE_ID_BYTES]; // of its AWSTraceHeader; "" none
     int64_t received_wall_ms, sent_wall_ms;
@@ -110,6 +112,7 @@ struct poller {
     struct poller_config config;
     struct crew *crew;
     struct outbox *outbox;
+    struct lease_book *leases; // NULL: none
     struct source sources[WORKER_QUEUES_MAX];
     size_t source_count;
     struct service sqs, s3;

@@ -6,6 +6,7 @@
 // the busy one that had the least of its share so far (start-time fair queueing): no queue starves,
 // whatever its weight, and a queue that was quiet gains no claim to the past.
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -215,6 +216,20 @@ static void watch_dead_letters(struct source *s)
         config.name[0] != '\0' && !s->poller->draining ? dead_letters_new(&config) : NULL;
 }
 
+static void on_left_lease(void *ctx, const char *queue_url, const char *receipt)
+{
+    struct poller *p = ctx;
+    outbox_visibility(p->outbox, queue_url, span_from(receipt), 0);
+}
+
+// What a poller before us had in hand when it was killed.
+static void hand_back_left_leases(struct poller *p)
+{
+    int count = lease_book_take(p->leases, clock_wall_ms(), on_left_lease, p);
+    if (count > 0)
+        log_event(LOG_WARN, "leases_handed_back", "messages=%d", count);
+}
+
 static void on_setup(void *ctx, const struct setup_result *result)
 {
     struct source *s = ctx;
@@ -224,6 +239,7 @@ static void on_setup(void *ctx, const struct setup_result *result)
               result->queue_url, result->max_receive_count,
               result->dlq_name[0] != '\0' ? result->dlq_name : "none");
     watch_dead_letters(s);
+    hand_back_left_leases(s->poller);
     poller_announce(s->poller);
 }
 

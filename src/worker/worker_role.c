@@ -190,6 +190,7 @@ static enum err open_poller(struct worker *w, struct error *error)
                                          .create = c->create,
                                          .max_receive_count = c->max_receive_count,
                                          .visibility_s = c->visibility_s,
+                                         .leases = c->leases,
                                          .model = c->model,
                                          .search_path = c->search_path,
                                          .exec = c->exec,

@@ -21,6 +21,7 @@ struct worker_config {
     const char *lifecycle_hook; // "GROUP:HOOK" to be told of a drain that the group wanted; NULL
     const char *ca_bundle;      // NULL: the system's
     const char *queue, *bucket, *bucket_allow;
+    const char *leases; // file of the messages in hand, for the next worker; NULL: none
     bool create;
     int max_receive_count, visibility_s, job_timeout_s;
     const char *listen;        // /livez, /readyz, /metrics; NULL: no port

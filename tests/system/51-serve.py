@@ -12,6 +12,7 @@ import zlib
 
 import pytest
 
+import slow_model
 import smelt
 
 
@@ -256,3 +257,29 @@ def test_jobs_of_many_clients_at_once(site):
         t.join(120)
     assert len(done) == 160 and all(job["status"] == "succeeded" for job in done)
     assert len({job["id"] for job in done}) == 160
+
+
+def test_what_a_killed_poller_had_in_hand_does_not_wait_for_its_lease(site, tmp_path):
+    model = slow_model.write(tmp_path / "slow.onnx", channels=64, kernel=3, layers=4)
+    serve = site.serve("--model", model, "--workers", "1")  # its leases are of 60 s
+    sqs, s3 = site.client("sqs", serve.sqs_url), site.client("s3", serve.s3_url)
+    queue = sqs.get_queue_url(QueueName="smelt-jobs")["QueueUrl"]
+    jobs = [answer(serve, query="")[2]["id"] for _ in range(30)]
+
+    def counts():
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        got = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return tuple(int(got[n]) for n in names)
+
+    def results():
+        return {o["Key"][8:-5] for o in s3.list_objects_v2(Bucket="smelt", Prefix="results/").get("Contents", [])}
+
+    smelt.wait_until(lambda: counts()[1] >= 4, what="messages in hand")
+    worker, = [p for p in smelt.children_of(serve.pid) if smelt.command_line(p)[1:2] == ["worker"]]
+    os.kill(worker, signal.SIGKILL)
+    smelt.wait_until(lambda: results() >= set(jobs), 45, "all results, before a lease is over")
+    attempts = [json.loads(s3.get_object(Bucket="smelt", Key="results/%s.json" % job)["Body"].read())["attempts"]
+                for job in jobs]
+    assert attempts.count(2) >= 3 and max(attempts) == 2
+    assert "event=leases_handed_back" in serve.log()
+    assert serve.stop() == 0

@@ -6,6 +6,8 @@
 #include "fake_predictor.h"
 #include "fake_queue_store.h"
 #include "job/job.h"
+#include "temp_dir.h"
+#include "worker/lease_book.h"
 #include "zygote_main.h"
 
 #include "suite.h"
@@ -87,7 +89,7 @@ static bool queue_empty(void)
     return true;
 }
 
-static const char *queues = "smelt-jobs";
+static const char *queues = "smelt-jobs", *leases;
 
 static void begin(int children, int timeout_ms)
 {
@@ -101,6 +103,7 @@ static void begin(int children, int timeout_ms)
                                          .create = true,
                                          .max_receive_count = 3,
                                          .visibility_s = 3,
+                                         .leases = leases,
                                          .model = "fake",
                                          .search_path = "",
                                          .children = children,
@@ -436,6 +439,47 @@ START_TEST(a_drain_hands_back_what_was_on_its_way)
 }
 END_TEST
 
+static bool first_done(void)
+{
+    return fake.messages[0].deleted && fake.messages[2].deleted;
+}
+
+START_TEST(a_successor_hands_back_what_a_killed_poller_had_in_hand)
+{
+    char dir[64], path[100];
+    struct lease_book *book;
+    temp_dir_make(dir);
+    snprintf(path, sizeof path, "%s/leases", dir);
+    ck_assert_int_eq(lease_book_open(path, &book, NULL), OK);
+    ck_assert_int_eq(loop_new(&loop, NULL), OK);
+    fake.loop = loop;
+    for (int i = 0; i < 2; i++) { // the second one has killed a poller before
+        submit(i == 0 ? "a" : "b", "ok");
+        fake.messages[i].receives = 1 + i;
+        fake.messages[i].visible_at_ms = clock_monotonic_ms() + 60000;
+        snprintf(fake.messages[i].receipt, sizeof fake.messages[i].receipt, "r%d-%d", i + 1, 1 + i);
+        ck_assert_int_ge(lease_book_add(book, FAKE_URL "smelt-jobs", fake.messages[i].receipt,
+                                        1 + i, clock_wall_ms() + 60000),
+                         0);
+    }
+    loop_timer_cancel(loop, &fake.tick);
+    loop_free(loop);
+    lease_book_close(book);
+    leases = path;
+    begin(1, 5000);
+    submit("c", "ok"); // its own, remembered and forgotten again
+    UNTIL(first_done);
+    ck_assert_int_eq(fake.messages[0].receives, 2);
+    ck_assert_int_eq(fake.messages[1].receives, 2);
+    ck_assert_int_eq(count_of("put results/a.json\n"), 1);
+    end();
+    ck_assert_int_eq(lease_book_open(path, &book, NULL), OK);
+    ck_assert_int_eq(lease_book_take(book, 0, NULL, NULL), 0);
+    lease_book_close(book);
+    temp_dir_remove(dir);
+}
+END_TEST
+
 START_TEST(drain_while_idle_is_immediate_and_the_long_poll_ends)
 {
     begin(1, 5000);
@@ -692,6 +736,7 @@ int main(int argc, char **argv)
                                   a_queue_deleted_under_way_is_made_again,
                                   drain_finishes_what_is_computed_and_hands_back_the_rest,
                                   a_drain_hands_back_what_was_on_its_way,
+                                  a_successor_hands_back_what_a_killed_poller_had_in_hand,
                                   drain_while_idle_is_immediate_and_the_long_poll_ends,
                                   requests_are_batched_at_saturation,
                                   queues_share_the_pool_by_their_weights_and_none_starves,
