@@ -183,6 +183,18 @@ static enum sigv4_verdict check_date(const struct claim *claim, int64_t wall_ms,
 
 // --- scope and headers ---
 
+// It becomes part of ARNs.
+static bool is_region(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '_' || c == '.'))
+            return false;
+    }
+    return s.len > 0;
+}
+
 static enum sigv4_verdict check_scope(const struct claim *claim, const char *service,
                                       struct signing_key_id *id, const char **message)
 {
@@ -190,8 +202,9 @@ static enum sigv4_verdict check_scope(const struct claim *claim, const char *ser
         *message = "The credential scope must end with this service's name and aws4_request.";
         return SIGV4_WRONG_SCOPE;
     }
-    if (claim->region.len == 0 || claim->region.len >= sizeof id->region) {
-        *message = "The credential scope has no region, or one too long.";
+    if (!is_region(claim->region) || claim->region.len >= sizeof id->region) {
+        *message = "The credential scope has no region, or one too long, or not of letters, "
+                   "digits, hyphens, underscores and periods.";
         return SIGV4_WRONG_SCOPE;
     }
     *id = (struct signing_key_id){0};

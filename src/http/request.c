@@ -175,6 +175,19 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     return h->count <= HTTP_HEADERS_MAX && h->fault == NULL ? MHD_YES : MHD_NO;
 }
 
+// The characters of RFC 3986's host and port; URLs in replies are made with it. May be empty.
+static bool is_host(struct span s)
+{
+    static const char marks[] = "-._~%!$&'()*+,;=:[]";
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && (c == '\0' || strchr(marks, c) == NULL))
+            return false;
+    }
+    return true;
+}
+
 // Splits the target; absolute-form ("http://host/path") loses its scheme and authority.
 static const char *read_target(struct request *r)
 {
@@ -203,6 +216,8 @@ static const char *read_framing(struct request *r, bool http_1_1)
     for (size_t i = 0; i < r->pub.header_count; i++) {
         const struct http_header *h = &r->pub.headers[i];
         if (span_is_nocase(h->name, "host")) {
+            if (!is_host(h->value))
+                return "the Host header is not a host name or address";
             hosts++;
         } else if (span_is_nocase(h->name, "content-length")) {
             uint64_t bytes;

@@ -320,6 +320,9 @@ static void client_refused(struct fixture *f)
     expect_closed(f, "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n", "folded");
     expect_closed(f, "GET / HTTP/1.1\r\nX: a\r\n\tfolded\r\nHost: a\r\n\r\n", "folded");
     expect_closed(f, "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "a space");
+    expect_closed(f, "GET / HTTP/1.1\r\nHost: a\"b\r\n\r\n", "not a host name");
+    expect_closed(f, "GET / HTTP/1.1\r\nHost: a\xff\r\n\r\n", "not a host name");
+    expect_closed(f, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "not a host name");
     expect_closed(f, "GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n", "does not start with '/'");
     ck_assert_int_eq(f->heads, 0);
     expect(f, "GET http://h/abs?q HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n/abs");

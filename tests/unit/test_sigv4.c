@@ -432,6 +432,8 @@ START_TEST(header_verdicts)
     expect_header_verdict(k, "aws4_request", "aws5_request", SIGV4_WRONG_SCOPE);
     expect_header_verdict(k, "/20260131/", "/20260130/", SIGV4_WRONG_SCOPE);
     expect_header_verdict(k, "us-east-1", "", SIGV4_WRONG_SCOPE);
+    expect_header_verdict(k, "us-east-1", "us:east", SIGV4_WRONG_SCOPE);
+    expect_header_verdict(k, "us-east-1", "us\xff", SIGV4_WRONG_SCOPE);
     expect_header_verdict(k, "us-east-1", "eu-west-9", SIGV4_MISMATCH);
     expect_header_verdict(k, "content-type;host;", "content-type;", SIGV4_MALFORMED);
     expect_header_verdict(k, ";x-amz-target", "", SIGV4_MALFORMED);
