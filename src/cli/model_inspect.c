@@ -21,7 +21,10 @@ static void print_preprocess(const struct preprocess *p)
     AUTO_BUF struct buf way = {0};
     preprocess_describe(p, &way);
     printf("%-13s %d x %d %s %s, %s\n", "pictures", p->width, p->height, layouts[p->layout],
-           p->bgr ? "bgr" : "rgb", way.data);
+           p->grey  ? "one channel"
+           : p->bgr ? "bgr"
+                    : "rgb",
+           way.data);
     printf("%-13s (%g, %g, %g) / (%g, %g, %g)\n", "mean / std", (double)p->mean[0],
            (double)p->mean[1], (double)p->mean[2], (double)p->std[0], (double)p->std[1],
            (double)p->std[2]);

@@ -194,8 +194,9 @@ void preprocess_describe(const struct preprocess *p, struct buf *out)
         [IMAGE_CENTER_CROP] = "center_crop",
         [IMAGE_LETTERBOX] = "letterbox",
     };
-    buf_printf(out, "%s %s%s %s%s%s", resizes[p->resize],
+    buf_printf(out, "%s %s%s %s%s%s%s", resizes[p->resize],
                p->filter == IMAGE_NEAREST ? "nearest" : "bilinear", p->orient ? " oriented" : "",
-               p->fast ? "fast" : "exact", p->rgb == IMAGE_AS_PILLOW ? " pillow" : "",
+               p->fast ? "fast" : "exact", p->grey ? " grey" : "",
+               p->rgb == IMAGE_AS_PILLOW ? " pillow" : "",
                p->scale == IMAGE_DIVIDE_FIRST ? " divide_first" : "");
 }

@@ -46,7 +46,8 @@ enum image_scale { IMAGE_SUBTRACT_FIRST, IMAGE_DIVIDE_FIRST };
 struct preprocess {
     int width, height; // of the network's input
     enum image_layout layout;
-    bool bgr; // channel order; default RGB
+    bool bgr;  // channel order; default RGB
+    bool grey; // the network has one channel: what Pillow's convert("L") makes of red, green, blue
     enum image_resize resize;
     enum image_filter filter;
     enum image_rgb rgb;
@@ -56,11 +57,17 @@ struct preprocess {
     float mean[3], std[3]; // y is made of v in 0..255 by them; in the network's channel order
 };
 
+static inline int preprocess_channels(const struct preprocess *p)
+{
+    return p->grey ? 1 : 3;
+}
+
 // "stretch bilinear oriented fast": the way in words, for results. Words: resize, filter,
-// "oriented" where EXIF is obeyed, "exact" or "fast", "pillow" and "divide_first" where they hold.
+// "oriented" where EXIF is obeyed, "exact" or "fast", "grey", "pillow" and "divide_first" where
+// they hold.
 void preprocess_describe(const struct preprocess *p, struct buf *out);
 
-// image → out[3 * width * height] floats in p's layout.
+// image → out[channels * width * height] floats in p's layout.
 enum err image_to_tensor(const struct image *image, const struct preprocess *p, float *out,
                          struct error *error) MUST_CHECK;
 

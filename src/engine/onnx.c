@@ -110,15 +110,15 @@ static int64_t axis_of(const Onnx__TensorShapeProto *shape, size_t i)
     return known && d->dim_value > 0 ? d->dim_value : 0;
 }
 
-// Axis i of an input of pictures, where the file leaves it open; 0: nobody says. The three colours
-// tell where height and width are.
+// Axis i of an input of pictures, where the file leaves it open; 0: nobody says. Three colours (or
+// one) before them tell where height and width are.
 static int64_t open_axis(const Onnx__TensorShapeProto *shape, size_t i, struct engine_size open)
 {
     if (i == 0)
         return 1;
     if (shape->n_dim != 4)
         return 0;
-    size_t height_at = axis_of(shape, 1) == 3 ? 2 : 1;
+    size_t height_at = axis_of(shape, 1) == 3 || axis_of(shape, 1) == 1 ? 2 : 1;
     return i == height_at ? open.height : i == height_at + 1 ? open.width : 0;
 }
 

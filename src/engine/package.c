@@ -398,12 +398,15 @@ static enum err fit_input(struct preprocess *p, const struct engine_shape *s, st
 {
     AUTO_BUF struct buf text = {0};
     shape_print(s, &text);
-    bool nchw = s->rank == 4 && s->dims[0] == 1 && s->dims[1] == 3;
-    bool nhwc = s->rank == 4 && s->dims[0] == 1 && s->dims[3] == 3;
+    bool one = s->rank == 4 && s->dims[0] == 1;
+    bool nchw = one && s->dims[1] == 3, nhwc = one && s->dims[3] == 3;
+    p->grey = !nchw && !nhwc && one && (s->dims[1] == 1 || s->dims[3] == 1);
+    nchw = nchw || (p->grey && s->dims[1] == 1);
+    nhwc = nhwc || (p->grey && s->dims[3] == 1);
     if (!nchw && !nhwc)
         return fail(error, ERR_UNSUPPORTED, 0,
                     "the model's input has the shape %s; a picture is [1, 3, height, width] or "
-                    "[1, height, width, 3]",
+                    "[1, height, width, 3], with 1 instead of 3 where it is grey",
                     text.data);
     if (p->width == 0) {
         p->layout = nchw ? IMAGE_NCHW : IMAGE_NHWC;
@@ -417,7 +420,7 @@ static enum err fit_input(struct preprocess *p, const struct engine_shape *s, st
         p->width = (int)width;
     }
     bool first = p->layout == IMAGE_NCHW;
-    if (s->dims[first ? 1 : 3] != 3 || s->dims[first ? 2 : 1] != p->height ||
+    if (s->dims[first ? 1 : 3] != preprocess_channels(p) || s->dims[first ? 2 : 1] != p->height ||
         s->dims[first ? 3 : 2] != p->width)
         return fail(
             error, ERR_FORMAT, 0,

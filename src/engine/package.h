@@ -53,9 +53,9 @@ static inline struct engine_size preprocess_size(const struct preprocess *p)
     return (struct engine_size){p->height, p->width};
 }
 
-// Fits package and network together, once: width, height and layout where the package does not give
-// them, "class N" where it has no labels. ERR_FORMAT, naming both sides, where they contradict:
-// input shape, number of labels, a group's index.
+// Fits package and network together, once: whether it is grey, width, height and layout where the
+// package does not give them, "class N" where it has no labels. ERR_FORMAT, naming both sides,
+// where they contradict: input shape, number of labels, a group's index.
 enum err package_fit(struct package *p, const struct engine_shape *input, size_t class_count,
                      struct error *error) MUST_CHECK;
 

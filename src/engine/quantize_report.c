@@ -64,7 +64,7 @@ static enum err compare_int8(void *context, int value, const float *data, size_t
 static struct engine_size picture_size(const struct graph *g)
 {
     const struct engine_shape *s = &g->values[g->input].t.shape;
-    int at = s->rank == 4 && s->dims[1] == 3 ? 2 : 1;
+    int at = s->rank == 4 && (s->dims[1] == 3 || s->dims[1] == 1) ? 2 : 1;
     return s->rank == 4 ? (struct engine_size){(int)s->dims[at], (int)s->dims[at + 1]}
                         : (struct engine_size){0};
 }

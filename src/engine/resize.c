@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct resize {
     struct resize_axis along, across; // the rows; both in the picture's stored order
@@ -18,6 +19,7 @@ struct resize {
     // where the pixel i of the result's row o goes: out[at + o * across_step + i * along_step]
     float *out;
     ptrdiff_t at, along_step, across_step, channel_step;
+    bool grey;
     int source[3];       // channel of the picture that the network's channel c shows
     float level[3][256]; // what v becomes in the network's channel c
 };
@@ -60,7 +62,7 @@ static struct frame frame_choose(const struct preprocess *p, int width, int heig
 static void place_init(struct resize *r, const struct preprocess *p, const struct frame *f,
                        struct image_turn turn)
 {
-    ptrdiff_t pixel = p->layout == IMAGE_NCHW ? 1 : 3, line = pixel * p->width;
+    ptrdiff_t pixel = p->layout == IMAGE_NCHW ? 1 : preprocess_channels(p), line = pixel * p->width;
     r->channel_step = p->layout == IMAGE_NCHW ? (ptrdiff_t)p->width * p->height : 1;
     r->at = f->top * line + f->left * pixel;
     r->along_step = turn.turned ? line : pixel;
@@ -73,6 +75,7 @@ static void place_init(struct resize *r, const struct preprocess *p, const struc
         r->at += r->across_step * (r->across.out - 1);
         r->across_step = -r->across_step;
     }
+    r->grey = p->grey;
     for (int c = 0; c < 3; c++) {
         r->source[c] = p->bgr ? 2 - c : c;
         for (int v = 0; v < 256; v++)
@@ -154,8 +157,9 @@ enum err resize_new(const struct preprocess *p, int width, int height, int reduc
     r->out = out;
     place_init(r, p, &f, turn);
     if (p->resize == IMAGE_LETTERBOX)
-        for (size_t i = 0; i < (size_t)3 * (size_t)p->width * (size_t)p->height; i++)
-            out[i] = 0.0f; // the bars: the mean colour
+        memset(out, 0,
+               sizeof(float) * (size_t)preprocess_channels(p) * (size_t)p->width *
+                   (size_t)p->height); // the bars: the mean colour
     *resize = r;
     return OK;
 }
@@ -172,8 +176,21 @@ void resize_free(struct resize *r)
     free(r);
 }
 
+// Luma of ITU-R BT.601 in 16-bit fractions, rounded as Pillow does.
+static void emit_grey(struct resize *r, int o)
+{
+    const uint8_t *rgb = r->mixed;
+    float *to = r->out + r->at + o * r->across_step;
+    for (int i = 0; i < r->along.out; i++, rgb += 3, to += r->along_step)
+        *to = r->level[0][(rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16];
+}
+
 static void resize_emit(struct resize *r, int o)
 {
+    if (r->grey) {
+        emit_grey(r, o);
+        return;
+    }
     for (int c = 0; c < 3; c++) {
         const uint8_t *from = r->mixed + r->source[c];
         const float *level = r->level[c];

@@ -270,12 +270,13 @@ START_TEST(package_and_network_must_agree)
     make_demo(whole, "a\nb\nc\nd\n");
     struct engine_shape good = {4, {1, 96, 128, 3}}, swapped = {4, {1, 128, 96, 3}};
     struct engine_shape first = {4, {1, 3, 96, 128}}, flat = {2, {1, 784}},
-                        grey = {4, {1, 1, 96, 128}};
+                        grey = {4, {1, 1, 96, 128}}, two = {4, {1, 2, 96, 128}};
     expect_fit(&swapped, 4, ERR_FORMAT,
                "128 x 96 pixels in layout nhwc, but the model takes [1, 128");
     expect_fit(&first, 4, ERR_FORMAT, "correct input.width, input.height or input.layout");
     expect_fit(&flat, 4, ERR_UNSUPPORTED, "[1, 784]");
-    expect_fit(&grey, 4, ERR_UNSUPPORTED, "[1, 1, 96, 128]");
+    expect_fit(&grey, 4, ERR_FORMAT, "correct input.width, input.height or input.layout");
+    expect_fit(&two, 4, ERR_UNSUPPORTED, "[1, 2, 96, 128]");
     expect_fit(&good, 5, ERR_FORMAT, "4 labels, but the model gives 5 scores");
     expect_fit(&good, 0, ERR_UNSUPPORTED, "0 numbers");
     put("demo/labels.txt", "a\nb\n");
@@ -300,6 +301,14 @@ START_TEST(a_bare_onnx_file_is_a_package_with_defaults)
     p->preprocess.width = p->preprocess.height = 0;
     ck_assert_int_eq(package_fit(p, &shape, 2, NULL), OK);
     ck_assert(p->preprocess.layout == IMAGE_NHWC && p->preprocess.width == 50);
+    ck_assert(!p->preprocess.grey);
+    struct engine_shape grey[] = {{4, {1, 1, 40, 50}}, {4, {1, 40, 50, 1}}};
+    for (int i = 0; i < 2; i++) {
+        p->preprocess.width = p->preprocess.height = 0;
+        ck_assert_int_eq(package_fit(p, &grey[i], 2, NULL), OK);
+        ck_assert(p->preprocess.grey && p->preprocess.width == 50 && p->preprocess.height == 40);
+        ck_assert_int_eq(p->preprocess.layout, i == 0 ? IMAGE_NCHW : IMAGE_NHWC);
+    }
     package_free(p);
     remove_folder();
 }

@@ -196,6 +196,33 @@ START_TEST(layout_order_and_scaling_are_as_the_package_says)
 }
 END_TEST
 
+// As Pillow's convert("L"), in either layout; nothing is written behind the one channel.
+START_TEST(a_grey_network_is_shown_luma)
+{
+    uint8_t pixels[] = {255, 0,  0,  0,   255, 0,   0, 0, 255, 10,  200, 30,
+                        77,  77, 77, 255, 255, 255, 1, 2, 3,   250, 128, 3};
+    static const float luma[] = {76, 150, 29, 124, 77, 255, 2, 150};
+    struct image image = {8, 1, pixels};
+    for (int layout = 0; layout < 2; layout++) {
+        struct preprocess p = plain;
+        p.grey = true;
+        p.layout = layout == 0 ? IMAGE_NCHW : IMAGE_NHWC;
+        p.resize = IMAGE_LETTERBOX;
+        p.width = 8;
+        p.height = 3;
+        p.mean[0] = 2;
+        p.std[0] = 4;
+        float out[25];
+        for (int i = 0; i < 25; i++)
+            out[i] = -99;
+        ck_assert_int_eq(image_to_tensor(&image, &p, out, NULL), OK);
+        for (int i = 0; i < 24; i++)
+            ck_assert_float_eq(out[i], i / 8 == 1 ? (luma[i % 8] - 2) / 4 : 0);
+        ck_assert_float_eq(out[24], -99);
+    }
+}
+END_TEST
+
 // Straight from the file, or decoded first: the same tensor; one level apart when it is turned.
 START_TEST(reading_row_by_row_gives_the_same_tensor)
 {
@@ -367,5 +394,5 @@ SUITE_MAIN("resize", reference_mode_equals_keras_bit_for_bit,
            reduction_leaves_twice_the_pixels_that_are_needed, resizing_equals_pillows,
            nearest_takes_the_samples_that_pillow_takes,
            fast_kernels_equal_the_plain_ones_on_odd_shapes, weights_sum_to_one,
-           layout_order_and_scaling_are_as_the_package_says,
+           layout_order_and_scaling_are_as_the_package_says, a_grey_network_is_shown_luma,
            reading_row_by_row_gives_the_same_tensor, slivers_are_shown_in_every_mode)
