@@ -4,7 +4,7 @@
 # counts. Rerun one with: tools/bugs.sh NAME
 set -u
 cd "$(dirname "$0")/.." || exit 1
-units="test_journal test_queue test_fifo test_queue_found test_queue_crash test_queue_damage"
+units="test_journal test_queue test_fifo test_dedup test_queue_found test_queue_crash test_queue_damage"
 tree=$PWD/build/bugs
 logs=$PWD/build/bugs-logs
 libs=

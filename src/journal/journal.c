@@ -467,28 +467,7 @@ void journal_reserve(struct journal *j, uint64_t bytes)
     j->reserve_bytes = bytes;
 }
 
-// --- reading ---
-
-enum err journal_read(struct journal *j, struct journal_place place, struct buf *buf,
-                      struct span *payload, struct error *error)
-{
-    const struct segment *s = &j->segments[place.segment];
-    struct record r;
-    uint32_t at = place.at8 * RECORD_ALIGN;
-    CHECK(s->exists);
-    buf_clear(buf);
-    buf_reserve(buf, place.bytes);
-    TRY(journal_read_at(j, s->fd, buf->data, place.bytes, at, "journal segment", error));
-    buf->len = place.bytes;
-    if (record_read(buf->data, place.bytes, s->id, at, &r) != RECORD_GOOD)
-        return fail(
-            error, ERR_CORRUPT, 0,
-            "the record at offset %u of '%s/%08x.seg' is damaged: the disk did not keep what was "
-            "written",
-            at, j->dir, s->id);
-    *payload = r.payload;
-    return OK;
-}
+// --- compaction ---
 
 void journal_moved(struct journal *j, uint16_t segment, bool complete)
 {
@@ -539,48 +518,6 @@ bool journal_victim(struct journal *j, uint16_t *segment)
     }
     j->check_victim = false;
     return false;
-}
-
-enum err journal_scan(struct journal *j, uint16_t segment, uint32_t *at, size_t max_bytes,
-                      journal_record_fn *fn, void *ctx, bool *done, struct error *error)
-{
-    const struct segment s = j->segments[segment];
-    AUTO_BUF struct buf buf = {0};
-    if (*at == 0)
-        *at = SEGMENT_HEADER_BYTES;
-    size_t want = s.used - *at;
-    if (want > max_bytes)
-        want = max_bytes;
-    buf_reserve(&buf, want);
-    TRY(journal_read_at(j, s.fd, buf.data, want, *at, "journal segment", error));
-    uint32_t start = *at;
-    *done = false;
-    while (*at < s.used) {
-        struct record r;
-        size_t have = want - (*at - start);
-        enum record_state state = record_read(buf.data + (*at - start), have, s.id, *at, &r);
-        if (state != RECORD_GOOD) {
-            if (*at > start)
-                return OK; // the rest of it comes with the next call
-            if (want == s.used - start)
-                return fail(error, ERR_CORRUPT, 0,
-                            "the record at offset %u of '%s/%08x.seg' is damaged", *at, j->dir,
-                            s.id);
-            // one record larger than max_bytes
-            return journal_scan(j, segment, at, s.used - start, fn, ctx, done, error);
-        }
-        *at += r.bytes;
-        if (r.type == RECORD_END)
-            break;
-        struct journal_record out = {
-            .type = r.type,
-            .sequence = r.sequence,
-            .place = {.at8 = r.at / RECORD_ALIGN, .bytes = r.bytes, .segment = segment},
-            .payload = r.payload};
-        TRY(fn(ctx, &out, error));
-    }
-    *done = *at >= s.used;
-    return OK;
 }
 
 // --- life ---

@@ -90,6 +90,12 @@ const uint8_t *journal_store_id(const struct journal *j); // STORE_ID_BYTES
 enum err journal_read(struct journal *j, struct journal_place place, struct buf *buf,
                       struct span *payload, struct error *error) MUST_CHECK;
 
+// Reads any record that exists, durable or not, for what is asked rarely: its length need not be
+// known. out->payload views buf, or what is to be written: until the next call of the journal.
+// ERR_CORRUPT as above.
+enum err journal_read_record(struct journal *j, uint16_t segment, uint32_t at8, struct buf *buf,
+                             struct journal_record *out, struct error *error) MUST_CHECK;
+
 // How many records (and bytes) that matter a segment holds: add (+1) and take back (-1).
 void journal_count(struct journal *j, uint16_t segment, int records, int64_t bytes);
 // The segment holds a note that something older is dead, which began with record `oldest_sequence`:

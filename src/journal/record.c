@@ -35,7 +35,7 @@ enum record_state record_read(const void *data, size_t available, uint32_t segme
     memcpy(&h, data, sizeof h);
     if (memcmp(&h, &none, sizeof h) == 0)
         return RECORD_NONE;
-    uint32_t payload = h.size_type & 0xffffff;
+    uint32_t payload = record_payload_bytes(&h);
     uint32_t bytes = record_bytes(payload);
     if (h.segment != segment || bytes > available || (uint64_t)h.commit_at * RECORD_ALIGN > at)
         return RECORD_BAD;

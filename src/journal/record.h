@@ -62,6 +62,11 @@ static inline uint32_t record_bytes(size_t payload_bytes)
                       ~(size_t)(RECORD_ALIGN - 1));
 }
 
+static inline uint32_t record_payload_bytes(const struct record_header *h)
+{
+    return h->size_type & 0xffffff;
+}
+
 // Appends a record to out; r: sequence, segment, at, commit_at, type. Sets r->bytes.
 void record_write(struct record *r, const struct span *parts, size_t count, struct buf *out);
 

@@ -1,4 +1,5 @@
 // Messages: sent, received, hidden, deleted, dead-lettered, expired; and who waits for them.
+#include "sqs/dedup.h"
 #include "sqs/fair.h"
 
 #include "base/check.h"
@@ -298,28 +299,30 @@ static enum sqs_code send_new(struct queues *qs, struct queue *q, int64_t now_ms
 enum sqs_code queue_send(struct queues *qs, struct queue *q, int64_t now_ms,
                          const struct message_in *in, struct sent *out, struct fault *f)
 {
-    struct dedup entry = {.queue = q->slot, .expires_ms = now_ms + DEDUP_MS};
+    struct dedup id;
     *out = (struct sent){0};
     memcpy(out->message_id, in->message_id, MESSAGE_ID_BYTES);
     if (!q->attributes.fifo)
         return send_new(qs, q, now_ms, in, out, f);
     dedup_expire(qs, now_ms);
-    dedup_key(q->id, q->dedup_per_group, in->group, in->dedup, entry.key);
-    const struct dedup *before = dedup_find(qs, entry.key);
+    dedup_key(q->id, q->dedup_per_group, in->group, in->dedup, id.key);
     // after a restart an older one may stand behind a younger one in the list
-    if (before != NULL && before->expires_ms > now_ms) { // accepted, and nothing happens
-        memcpy(out->message_id, before->message_id, MESSAGE_ID_BYTES);
-        out->id = before->id;
+    if (dedup_find(qs, id.key, &id) && id.expires_ms > now_ms) { // accepted, and nothing happens
+        if (dedup_read(qs, &id, &out->id, out->message_id, &qs->error) != OK)
+            return fault_of(f, &qs->error);
         out->duplicate = true;
         q->stats.deduplicated++;
         return SQS_OK;
     }
     enum sqs_code code = send_new(qs, q, now_ms, in, out, f);
     if (code == SQS_OK) {
-        entry.id = out->id;
-        entry.segment = message_at(qs, qs->pending.tail)->body_segment;
-        memcpy(entry.message_id, in->message_id, MESSAGE_ID_BYTES);
-        dedup_add(qs, &entry);
+        const struct message *m = message_at(qs, qs->pending.tail);
+        id.id = m->id;
+        id.expires_ms = now_ms + DEDUP_MS;
+        id.queue = q->slot;
+        id.segment = m->body_segment;
+        id.at8 = m->at8;
+        dedup_add(qs, &id);
     }
     return code;
 }

@@ -1,14 +1,12 @@
-// Message groups inside the state machine, and what FIFO queues make of them: order, the memory of
-// deduplication, receive attempts. Included by the state machine's own files only.
+// Message groups inside the state machine, and what FIFO queues make of them: order, receive
+// attempts. Included by the state machine's own files only.
 #pragma once
 
 #include "sqs/queue_internal.h"
 
 enum {
-    DEDUP_MS = 5 * 60 * 1000,
     ATTEMPT_MS = 5 * 60 * 1000,
     ATTEMPTS_MAX = 1000, // remembered per queue
-    DEDUP_KEY_BYTES = 16,
 };
 
 struct group {             // of one queue; by index + 1 in message.group
@@ -28,15 +26,6 @@ struct group {             // of one queue; by index + 1 in message.group
     int64_t last_sent_ms;
     struct busy busy;
     char *name;
-};
-
-struct dedup {                                    // an id that was sent in the last five minutes
-    struct dedup *next_in_bucket, *newer, *older; // the list is by time; see dedup_expire
-    uint8_t key[DEDUP_KEY_BYTES];
-    uint8_t message_id[MESSAGE_ID_BYTES];
-    uint64_t id; // sequence of the message
-    int64_t expires_ms;
-    uint16_t queue, segment; // where the record is that tells of it
 };
 
 struct attempt {          // a ReceiveRequestAttemptId
@@ -67,19 +56,6 @@ void groups_release(struct queues *qs);
 // Claims from groups in turn, from each as many as can be. claim and take_out as in queue_receive.
 size_t fifo_receive(struct queues *qs, struct queue *q, int64_t now_ms, size_t max,
                     int visibility_s, struct received *out);
-
-// --- deduplication ---
-void dedup_key(uint64_t queue, bool per_group, struct span group, struct span id,
-               uint8_t key[DEDUP_KEY_BYTES]);
-struct dedup *dedup_find(struct queues *qs, const uint8_t key[DEDUP_KEY_BYTES]);
-void dedup_add(struct queues *qs, const struct dedup *entry); // copied; pins its segment
-// Forgets from the oldest on up to one that is still needed. What compaction moved stands behind
-// younger ones after a restart, and goes with them.
-void dedup_expire(struct queues *qs, int64_t now_ms);
-uint64_t dedup_first_id(const struct queues *qs, uint16_t queue); // smallest; UINT64_MAX: none
-void dedup_forget(struct queues *qs, uint16_t queue); // purge
-void dedup_move(struct queues *qs, struct dedup *d, uint16_t segment);
-void dedups_release(struct queues *qs);
 
 // --- attempts ---
 struct attempt *attempt_find(struct queues *qs, struct queue *q, struct span id, int64_t now_ms);

@@ -1,6 +1,6 @@
 // Compaction: of each record of a segment that is mostly garbage it is asked whether it still
 // matters; what does is appended anew.
-#include "sqs/fifo.h"
+#include "sqs/dedup.h"
 #include "sqs/move_task.h"
 
 #include <string.h>
@@ -12,47 +12,52 @@ static enum err move(struct queues *qs, const struct journal_record *record,
     return journal_append(qs->journal, JOURNAL_STATE, record->type, parts, count, out, error);
 }
 
-// What a message's first record says of its deduplication id must outlive the record.
-static enum err move_dedup(struct queues *qs, const struct journal_record *record, struct dedup *d,
-                           struct error *error)
+// The deduplication id of this key, if this record is the one that tells of it.
+static bool tells_of(const struct queues *qs, const struct journal_record *record,
+                     const uint8_t key[DEDUP_KEY_BYTES], struct dedup *d)
+{
+    return dedup_find(qs, key, d) && d->segment == record->place.segment &&
+           d->at8 == record->place.at8;
+}
+
+static enum err move_dedup(struct queues *qs, const struct stored_dedup *dedup, struct error *error)
 {
     struct journal_record moved;
-    struct stored_dedup fixed = {
-        .queue = qs->queues[d->queue]->id, .id = d->id, .expires_ms = d->expires_ms};
-    if (d->segment != record->place.segment)
-        return OK;
-    memcpy(fixed.key, d->key, sizeof fixed.key);
-    memcpy(fixed.message_id, d->message_id, sizeof fixed.message_id);
-    struct span part = {(const char *)&fixed, sizeof fixed};
+    struct span part = {(const char *)dedup, sizeof *dedup};
     TRY(journal_append(qs->journal, JOURNAL_STATE, STORED_DEDUP, &part, 1, &moved, error));
-    dedup_move(qs, d, moved.place.segment);
+    dedup_move(qs, dedup->key, moved.place);
     return OK;
 }
 
+// What a message's first record says of its deduplication id must outlive the record.
 static enum err move_dedup_of_message(struct queues *qs, const struct journal_record *record,
                                       const struct stored_message *fixed, struct span rest,
                                       struct error *error)
 {
     struct span sender, group, id;
-    uint8_t key[DEDUP_KEY_BYTES];
+    struct stored_dedup dedup = {.queue = fixed->state.queue, .id = record->sequence};
+    struct dedup d;
     TRY(take_span(&rest, &sender, fixed->sender_bytes, error));
     TRY(take_span(&rest, &group, fixed->group_bytes, error));
     TRY(take_span(&rest, &id, fixed->dedup_bytes, error));
     if (id.len == 0 || fixed->id != 0)
         return OK;
-    dedup_key(fixed->state.queue, (fixed->flags & STORED_BY_GROUP) != 0, group, id, key);
-    struct dedup *d = dedup_find(qs, key);
-    return d != NULL && d->id == record->sequence ? move_dedup(qs, record, d, error) : OK;
+    dedup_key(dedup.queue, (fixed->flags & STORED_BY_GROUP) != 0, group, id, dedup.key);
+    if (!tells_of(qs, record, dedup.key, &d))
+        return OK;
+    dedup.expires_ms = d.expires_ms;
+    memcpy(dedup.message_id, fixed->message_id, sizeof dedup.message_id);
+    return move_dedup(qs, &dedup, error);
 }
 
 static enum err move_dedup_record(struct queues *qs, const struct journal_record *record,
                                   struct error *error)
 {
-    struct stored_dedup fixed;
+    struct stored_dedup dedup;
     struct span rest = record->payload;
-    TRY(take(&rest, &fixed, sizeof fixed, error));
-    struct dedup *d = dedup_find(qs, fixed.key);
-    return d != NULL && d->id == fixed.id ? move_dedup(qs, record, d, error) : OK;
+    struct dedup d;
+    TRY(take(&rest, &dedup, sizeof dedup, error));
+    return tells_of(qs, record, dedup.key, &d) ? move_dedup(qs, &dedup, error) : OK;
 }
 
 static enum err move_message(struct queues *qs, const struct journal_record *record,

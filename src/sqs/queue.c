@@ -1,4 +1,5 @@
 // Queues: opening the store, the registry by name, and the record of each queue.
+#include "sqs/dedup.h"
 #include "sqs/fifo.h"
 #include "sqs/move_task.h"
 #include "sqs/policy.h"

@@ -1,5 +1,5 @@
 // How queues end and are emptied: delete, purge, and the names that cannot be taken again yet.
-#include "sqs/fifo.h"
+#include "sqs/dedup.h"
 #include "sqs/move_task.h"
 
 #include "base/check.h"
@@ -131,7 +131,7 @@ static enum err purge_messages(struct queues *qs, struct queue *q, uint64_t *wai
 {
     struct journal_record record;
     uint64_t oldest = UINT64_MAX;
-    if (q->age.head == NONE && qs->dedup_oldest == NULL)
+    if (q->age.head == NONE && qs->dedups.count == 0)
         return OK;
     TRY(delete_moved(qs, q, &oldest, error));
     *wait_for = journal_next_sequence(qs->journal) - 1;

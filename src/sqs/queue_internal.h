@@ -17,6 +17,7 @@ enum {
     COMPACT_SLICE_BYTES = 256 << 10,
     DEADLINE_QUEUE = 1 << 30, // deadline ids from here on are queues
     RETURNS_TO_BACK = 3,      // received so often without delete: to the back of the queue
+    DEDUP_KEY_BYTES = 16,     // of the SHA-256 of an id
 };
 
 enum where { // a message is in exactly one of these
@@ -109,6 +110,14 @@ struct index_chunk {
     struct message messages[INDEX_CHUNK];
 };
 
+struct dedup_memory { // of deduplication ids; see dedup.c
+    struct dedup_piece **pieces;
+    uint32_t piece_count, piece_cap, first_number;
+    uint32_t *buckets;
+    uint32_t bucket_count; // a power of two
+    uint64_t count;
+};
+
 struct queues {
     struct queues_config config;
     struct journal *journal;
@@ -133,8 +142,7 @@ struct queues {
     int32_t group_free;
     int32_t *group_buckets;
     uint32_t group_bucket_count, groups_used;
-    struct dedup **dedup_buckets, *dedup_oldest, *dedup_newest;
-    uint32_t dedup_bucket_count, dedup_count;
+    struct dedup_memory dedups;
 
     struct deadline *heap;
     uint32_t heap_len, heap_cap;

@@ -1,5 +1,6 @@
 // From records to state: recovery, and compaction, which asks of each record whether it still
 // matters.
+#include "sqs/dedup.h"
 #include "sqs/fair.h"
 #include "sqs/move_task.h"
 
@@ -171,11 +172,11 @@ static void replay_dedup(struct queues *qs, const struct journal_record *record,
     struct dedup entry = {.id = record->sequence,
                           .expires_ms = fixed->sent_ms + DEDUP_MS,
                           .queue = q->slot,
-                          .segment = record->place.segment};
+                          .segment = record->place.segment,
+                          .at8 = record->place.at8};
     if (id.len == 0 || fixed->id != 0 || q->gone)
         return;
     dedup_expire(qs, fixed->sent_ms); // it is that late already
-    memcpy(entry.message_id, fixed->message_id, MESSAGE_ID_BYTES);
     dedup_key(q->id, (fixed->flags & STORED_BY_GROUP) != 0, group, id, entry.key);
     dedup_add(qs, &entry);
 }
@@ -192,9 +193,9 @@ static enum err replay_dedup_record(struct queues *qs, const struct journal_reco
     struct dedup entry = {.id = fixed.id,
                           .expires_ms = fixed.expires_ms,
                           .queue = q->slot,
-                          .segment = record->place.segment};
+                          .segment = record->place.segment,
+                          .at8 = record->place.at8};
     memcpy(entry.key, fixed.key, sizeof entry.key);
-    memcpy(entry.message_id, fixed.message_id, sizeof entry.message_id);
     if (!q->gone)
         dedup_add(qs, &entry);
     return OK;

@@ -1,4 +1,5 @@
 // What happens by itself: deadlines that pass, and receives that wait.
+#include "sqs/dedup.h"
 #include "sqs/fifo.h"
 #include "sqs/move_task.h"
 

@@ -131,6 +131,49 @@ START_TEST(duplicates_within_five_minutes)
 }
 END_TEST
 
+// Its answer is read from its record, wherever that is: not yet committed, on disk, of a message
+// that is gone, moved by compaction.
+START_TEST(duplicate_is_answered_as_the_first)
+{
+    char body[2000], handle[RECEIPT_TEXT_BYTES + 1] = "";
+    memset(body, 'x', sizeof body - 1);
+    body[sizeof body - 1] = '\0';
+    struct queue *q = start(NULL), *other = rig_queue(&r, "other", NULL),
+                 *kept = rig_queue(&r, "kept", NULL);
+    rig_send_fifo(&r, q, "before it", "g1", "other", &sent);
+    ck_assert_int_eq(rig_send_fifo(&r, q, body, "g1", "id", &sent), SQS_OK);
+    struct sent first = sent;
+    ck_assert(!sent.duplicate);
+    for (int step = 0; step < 6; step++) {
+        if (step == 1)
+            rig_turn(&r);
+        if (step == 2)
+            ck_assert_uint_eq(rig_receive(&r, q, 10, 60, got), 2);
+        for (int i = 0; step == 2 && i < 2; i++) {
+            memcpy(handle, got[i].handle, sizeof handle);
+            ck_assert_int_eq(rig_delete(&r, q, handle), SQS_OK);
+        }
+        for (int i = 0; step == 3 && i < 400; i++) { // most of this is garbage: its segment goes
+            ck_assert_int_eq(rig_send(&r, i % 20 == 0 ? kept : other, body, -1), SQS_OK);
+            rig_turn(&r);
+            if (i % 20 == 0)
+                continue;
+            ck_assert_uint_eq(rig_receive(&r, other, 1, 6000, got), 1);
+            ck_assert_int_eq(rig_delete(&r, other, got[0].handle), SQS_OK);
+            rig_turn(&r);
+        }
+        if (step == 4)
+            q = restart("jobs.fifo");
+        ck_assert_int_eq(rig_send_fifo(&r, q, "again", "g1", "id", &sent), SQS_OK);
+        ck_assert(sent.duplicate);
+        ck_assert_uint_eq(sent.id, first.id);
+        ck_assert_mem_eq(sent.message_id, first.message_id, MESSAGE_ID_BYTES);
+    }
+    ck_assert_ptr_null(fake_find(&r.disk, "/00000001.seg")); // the record was moved
+    rig_release(&r);
+}
+END_TEST
+
 START_TEST(scope_is_that_of_the_creation)
 {
     static const char *const attributes[] = {"DeduplicationScope=messageGroup", NULL};
@@ -311,7 +354,8 @@ END_TEST
 
 SUITE_MAIN("fifo", one_group_first_then_others, group_with_a_message_in_flight_gives_no_more,
            hidden_message_blocks_those_behind_it, groups_take_turns, duplicates_within_five_minutes,
-           scope_is_that_of_the_creation, purge_clears_the_memory_of_ids,
-           delete_with_an_expired_handle, dead_letters_free_their_group,
-           delay_is_the_queues_and_holds_for_earlier_messages, order_and_locks_survive_a_restart,
-           receive_attempts_are_repeated, large_group_is_no_slower)
+           duplicate_is_answered_as_the_first, scope_is_that_of_the_creation,
+           purge_clears_the_memory_of_ids, delete_with_an_expired_handle,
+           dead_letters_free_their_group, delay_is_the_queues_and_holds_for_earlier_messages,
+           order_and_locks_survive_a_restart, receive_attempts_are_repeated,
+           large_group_is_no_slower)
