@@ -2,7 +2,6 @@
 fail or are full. SMELT_TORTURE_S: for so many seconds instead of a few kills. SMELT_SEED repeats a run's dice."""
 import os
 import random
-import resource
 import subprocess
 import threading
 import time
@@ -296,16 +295,15 @@ def test_full_disk(site, kind, megabytes, take):
         subprocess.run(["umount", site.data], check=True)
 
 
-def test_file_size_limit_instead_of_a_full_disk(site):
-    """Runs everywhere: from now on no new segment can be made."""
-    role = site.role("sqs")
-    client = site.client("sqs", role.url)
+def test_no_space_for_new_segments(site):
+    """Runs everywhere, without a small file system."""
+    server = Server(site)
+    client = site.client("sqs", server.url)
     client.create_queue(QueueName="jobs")
-    limit = (32 << 20) - 8
-    resource.prlimit(role.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    server.disk.tell("no-space")
     sent, error = send_until_refused(client)
     assert error is not None and "ServiceUnavailable" in str(error) and "no space" in str(error), error
-    assert role.alive() and len(sent) > 100
-    resource.prlimit(role.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert server.process.alive() and len(sent) > 100
+    server.disk.tell("no-space", False)
     smelt.wait_until(lambda: accepted(client, "more"), 30, "space for sends")
     assert sorted(drain(client, ["jobs"])) == sorted(sent + ["more"])

@@ -1,8 +1,9 @@
 // Loaded into the real process (LD_PRELOAD): notes what each write to the queue's files replaced, and which
 // files were synced after it, so that after a kill -9 the test can take back what a power loss would have
 // taken (lossy_disk.py). SMELT_LOSSY names the file of notes. While the file SMELT_LOSSY.fail exists, a sync
-// fails; while SMELT_LOSSY.hold-write or .hold-sync does, a write or a sync waits. SMELT_LOSSY_SLOW_US: so long
-// each write takes, so that a kill comes before it more often.
+// fails; while SMELT_LOSSY.hold-write or .hold-sync does, a write or a sync waits; while SMELT_LOSSY.no-space
+// does, nothing can be allocated. SMELT_LOSSY_SLOW_US: so long each write takes, so that a kill comes before it
+// more often.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -84,6 +85,24 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
 {
     return pwrite(fd, data, len, at);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t len)
+{
+    static int (*real)(int, int, off_t, off_t);
+    char path[4096];
+    if (real == NULL)
+        real = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
+    if (path_of(fd, path) > 0 && told("no-space")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real(fd, mode, at, len);
+}
+
+int fallocate64(int fd, int mode, off_t at, off_t len)
+{
+    return fallocate(fd, mode, at, len);
 }
 
 int fdatasync(int fd)

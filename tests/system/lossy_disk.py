@@ -21,7 +21,7 @@ class LossyDisk:
         return {"LD_PRELOAD": self.library, "SMELT_LOSSY": self.notes, "SMELT_LOSSY_SLOW_US": str(slow_us)}
 
     def tell(self, what, on=True):
-        """'fail': syncs fail from now on; 'hold-write', 'hold-sync': they wait."""
+        """'fail': syncs fail from now on; 'hold-write', 'hold-sync': they wait; 'no-space': for no new file."""
         path = self.notes + "." + what
         if on:
             open(path, "w").close()
