@@ -117,6 +117,7 @@ enum {
     WORKER_RETRY_MS_MAX = 20000,        // back-off of services, zygote and children: full jitter
 
     // Gateway
+    GATEWAY_EVENT_RETRY_MS = 500, // browsers ask for the next event after that
     GATEWAY_WAIT_S_MAX = 30,
     GATEWAY_EXPIRES_S_MAX = 14 * 86400,    // SQS keeps no message longer
     GATEWAY_SUBMIT_S_MAX = 20,             // store and queue together; then the client hears 503

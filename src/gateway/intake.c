@@ -27,6 +27,32 @@ bool intake_takes(struct span content_type)
            span_is_nocase(type, "multipart/form-data") || span_is_nocase(type, "application/json");
 }
 
+// A word of "model, wait, expires".
+static bool is_listed(struct span name, const char *list)
+{
+    for (struct span word, rest = span_from(list); rest.len > 0;) {
+        word = span_cut(rest, ' ', &rest);
+        if (word.len > 0 && word.data[word.len - 1] == ',')
+            word.len--;
+        if (word.len == name.len && memcmp(word.data, name.data, name.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool intake_query(struct http_request *r, const char *known)
+{
+    for (struct span rest = r->query; rest.len > 0;) {
+        struct span value, name = span_cut(span_cut(rest, '&', &rest), '=', &value);
+        if (name.len > 0 && !is_listed(name, known)) {
+            rest_reply_error(r, 400, "argument", "the parameter '%.*s' is unknown; there are: %s",
+                             (int)(name.len < 64 ? name.len : 64), name.data, known);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool intake_wait(struct http_request *r, int *wait_s)
 {
     struct span text;
@@ -223,7 +249,8 @@ bool intake_read(struct visit *v)
 {
     struct span content_type = http_request_header(v->request, "Content-Type");
     struct span type = media_type(content_type);
-    if (!intake_wait(v->request, &v->wait_s) || !intake_expires(v->request, &v->expires_s)) {
+    if (!intake_query(v->request, "model, wait, expires") ||
+        !intake_wait(v->request, &v->wait_s) || !intake_expires(v->request, &v->expires_s)) {
         v->answered = true;
         return false;
     }

@@ -10,3 +10,5 @@ bool intake_read(struct visit *v);
 bool intake_takes(struct span content_type);
 // wait=S of the query. False: the request was answered with an error.
 bool intake_wait(struct http_request *r, int *wait_s);
+// The query has no other parameter than these, "model, wait". False: answered with an error.
+bool intake_query(struct http_request *r, const char *known);

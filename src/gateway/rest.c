@@ -32,6 +32,24 @@ void rest_reply_json(struct http_request *r, int status, const struct http_heade
     http_reply_buf(r, status, all, 4 + header_count, body);
 }
 
+void rest_reply_event(struct http_request *r, struct buf *json)
+{
+    AUTO_BUF struct buf out = {0};
+    const struct http_header headers[] = {
+        {SPAN("Content-Type"), SPAN("text/event-stream")},
+        {SPAN("Cache-Control"), SPAN("no-store")},
+        {SPAN("X-Content-Type-Options"), SPAN("nosniff")},
+        {SPAN("X-Request-Id"), span_from(r->id)},
+    };
+    for (size_t i = 0; i < json->len; i++) // between tokens: in strings they are escaped
+        if (json->data[i] == '\n' || json->data[i] == '\r')
+            json->data[i] = ' ';
+    buf_printf(&out, "retry: %d\ndata: ", GATEWAY_EVENT_RETRY_MS);
+    buf_add_span(&out, buf_view(json));
+    buf_add_text(&out, "\n\n");
+    http_reply_buf(r, 200, headers, 4, &out);
+}
+
 static void reply_error(struct http_request *r, int status, const char *code, const char *message,
                         const struct http_header *headers, size_t header_count)
 {
@@ -210,22 +228,30 @@ static void cancel_job(struct gateway *g, struct http_request *r, struct span id
     cancel_begin(v);
 }
 
+// ID or ID/events
 static void look_at_job(struct gateway *g, struct http_request *r, struct span id)
 {
+    static const char ending[] = "/events";
     int wait_s;
+    struct span given;
+    bool event = id.len > sizeof ending - 1 &&
+                 memcmp(id.data + id.len - (sizeof ending - 1), ending, sizeof ending - 1) == 0;
+    if (event)
+        id.len -= sizeof ending - 1;
     if (!job_id_valid(id)) {
         rest_reply_error(r, 404, "not_found",
                          "'%.*s' is not a job; the URL is " JOBS_PATH
                          "/ID, with the id that POST " JOBS_PATH " returned",
                          (int)(id.len < 64 ? id.len : 64), id.data);
-    } else if (strcmp(r->method, "DELETE") == 0) {
+    } else if (strcmp(r->method, "DELETE") == 0 && !event) {
         cancel_job(g, r, id);
     } else if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
-        reply_method(r, "GET, DELETE");
-    } else if (intake_wait(r, &wait_s)) {
+        reply_method(r, event ? "GET" : "GET, DELETE");
+    } else if (intake_query(r, "wait") && intake_wait(r, &wait_s)) {
         struct visit *v = visit_new(g, r, VISIT_LOOK);
         r->user = v;
-        v->wait_s = wait_s;
+        v->event = event;
+        v->wait_s = event && !http_request_query(r, "wait", &given) ? GATEWAY_WAIT_S_MAX : wait_s;
         memcpy(v->id, id.data, id.len);
         look_begin(v);
     }

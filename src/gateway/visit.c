@@ -118,7 +118,10 @@ void visit_answer_result(struct visit *v, struct span result_json)
     if (v->kind == VISIT_SUBMIT)
         metric_observe(v->g->metrics.answer_seconds,
                        (double)(clock_monotonic_us() - r->started_us) / 1e6);
-    rest_reply_json(r, 200, NULL, 0, &out);
+    if (v->event)
+        rest_reply_event(r, &out);
+    else
+        rest_reply_json(r, 200, NULL, 0, &out);
 }
 
 void visit_answer_queued(struct visit *v)
@@ -135,6 +138,8 @@ void visit_answer_queued(struct visit *v)
     const struct http_header location = {SPAN("Location"), span_from(url)};
     if (v->kind == VISIT_SUBMIT)
         rest_reply_json(r, 202, &location, 1, &out);
+    else if (v->event)
+        rest_reply_event(r, &out);
     else
         rest_reply_json(r, 200, NULL, 0, &out);
 }

@@ -15,6 +15,7 @@ struct visit {
     enum visit_kind kind;
     struct http_request *request;
     bool answered;
+    bool event; // the answer is a server-sent event
 
     char id[JOB_ID_BYTES_MAX + 1];
     int wait_s;            // 0: answers at once

@@ -93,6 +93,37 @@ def test_waiting_posts_and_looks_are_woken_by_the_reply(stand):
     worker.join(10)
 
 
+def test_a_job_as_server_sent_events(stand):
+    url = stand.url + "/v1/jobs"
+    job = smelt.http("POST", url, PICTURE)[2]
+    look = "%s/%s/events" % (url, job["id"])
+
+    def event(query=""):
+        status, headers, body = smelt.http("GET", look + query)
+        assert status == 200 and headers["Content-Type"] == "text/event-stream", body
+        retry, data, *end = body.decode().split("\n")
+        assert re.fullmatch(r"retry: \d+", retry) and data.startswith("data: ") and end == ["", ""]
+        return json.loads(data[6:])
+    assert event("?wait=0")["status"] == "queued"
+    stand.worker(1)
+    assert event()["status"] == "succeeded"
+    assert event()["result"]["groups"]["dog"]["present"]
+    status, _, body = smelt.http("GET", url + "/nobody/events")
+    assert status == 404 and body["error"]["code"] == "not_found"
+    assert smelt.http("DELETE", look)[0] == 405
+    assert smelt.http("GET", url + "//events")[0] == 404
+
+
+def test_unknown_parameters_are_refused(stand):
+    """Else a job that should expire would not: ?expire=5."""
+    for method, path, name in [("POST", "?expire=5", "expire"), ("POST", "?wait=1&modle=x", "modle"),
+                               ("GET", "/some?expires=5", "expires")]:
+        status, _, body = smelt.http(method, stand.url + "/v1/jobs" + path, PICTURE if method == "POST" else None)
+        assert status == 400 and "'%s' is unknown" % name in body["error"]["message"], body
+    stand.worker(1)
+    assert smelt.http("POST", stand.url + "/v1/jobs?wait=30&", PICTURE)[0] == 200
+
+
 def test_a_result_that_nobody_told_of_is_found_when_the_wait_ends(stand):
     def work():
         stand.finish(stand.take(), reply=False)
