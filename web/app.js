@@ -300,10 +300,13 @@ function take(files) {
     const picture = { number: ++number, file, name: file.name || 'picture', key: randomKey() };
     tally.total++;
     makeCard(picture);
-    if (file.size > pictureBytesMax) {
+    if (file.size > pictureBytesMax || file.size === 0) {
       tally.failed++;
       picture.failed = true;
-      showFailure(picture, 'too_large', `It has ${(file.size / 1048576).toFixed(1)} MB, the limit is ${pictureBytesMax >> 20} MB.`, false);
+      if (file.size === 0)
+        showFailure(picture, 'empty', 'It has no bytes. Choose another one.', false);
+      else
+        showFailure(picture, 'too_large', `It has ${(file.size / 1048576).toFixed(1)} MB, the limit is ${pictureBytesMax >> 20} MB.`, false);
     } else {
       send(picture);
     }

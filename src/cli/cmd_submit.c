@@ -74,11 +74,12 @@ static int by_name(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-// A folder: its pictures and those of the folders in it. A file is taken whatever its name.
+// A folder: its pictures and those of the folders in it. A file is taken whatever its name. What is
+// named may be a link.
 static enum err add_tree(struct submit *s, char *path, struct error *error)
 {
     char *paths[] = {path, NULL};
-    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name);
     enum err err = OK;
     if (tree == NULL)
         return fail(error, err_from_errno(errno), errno, "open '%s'", path);

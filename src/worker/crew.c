@@ -133,8 +133,11 @@ void crew_reload(struct crew *c)
 void crew_status(const struct crew *c, struct buf *out)
 {
     for (size_t i = 0; c->serving != NULL && i < c->model_count; i++)
-        buf_printf(out, "model %s %s sha256 %.12s generation %u\n", c->models[i].name,
-                   c->models[i].precision, c->models[i].sha256, c->serving->number);
+        if (c->config.exec != NULL)
+            buf_printf(out, "handler %s generation %u\n", c->models[i].name, c->serving->number);
+        else
+            buf_printf(out, "model %s %s sha256 %.12s generation %u\n", c->models[i].name,
+                       c->models[i].precision, c->models[i].sha256, c->serving->number);
     if (c->coming != NULL && c->serving != NULL)
         buf_printf(out, "generation %u loads\n", c->coming->number);
     if (c->refused[0] != '\0')

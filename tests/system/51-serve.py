@@ -195,6 +195,10 @@ def test_submit_and_result(site):
     assert done.returncode == 0 and len(lines) == len(glob.glob(smelt.ROOT + "/samples/*.jpg")), done.stderr
     assert any(re.fullmatch(r"samples/dog-\d.jpg: A dog: .*, \d+ %", line) for line in lines), lines
     assert any(re.fullmatch(r"samples/nodog-\d.jpg: No dog here: .*, \d+ %", line) for line in lines)
+    link = os.path.join(site.folder, "link")
+    os.symlink(smelt.ROOT + "/samples", link)
+    done = run("submit", link, "--wait", "60")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == len(lines), done.stderr
     done = run("submit", "samples/dog-1.jpg")
     job = done.stdout.split(": ")[1].strip()
     done = run("result", job, "--wait", "30", "--json")
