@@ -228,17 +228,12 @@ static enum sqs_code existing_queue(struct sqs_call *c, struct queue *q)
 {
     struct queue_info info;
     struct queue_attributes wanted;
-    AUTO_BUF struct buf before = {0}, after = {0};
     queue_info(c->queues, q, &info);
     attributes_copy(&wanted, info.attributes);
     enum sqs_code code = set_attributes(c, &c->in.attributes, &wanted, true);
     for (size_t i = 0; code == SQS_OK && i < c->in.attributes.count; i++) {
         const struct attribute_spec *spec = attribute_find(c->in.attributes.items[i].name);
-        buf_clear(&before);
-        buf_clear(&after);
-        attribute_get(info.attributes, spec, &before);
-        attribute_get(&wanted, spec, &after);
-        if (!span_equal(buf_view(&before), buf_view(&after)))
+        if (!attribute_is_same(info.attributes, &wanted, spec))
             code = fault(&c->fault, SQS_QUEUE_NAME_EXISTS,
                          "A queue already exists with the same name and a different value for "
                          "attribute %s",

@@ -284,3 +284,20 @@ bool attribute_get(const struct queue_attributes *a, const struct attribute_spec
         buf_printf(out, "%d", value);
     return true;
 }
+
+bool attribute_is_same(const struct queue_attributes *a, const struct queue_attributes *b,
+                       const struct attribute_spec *spec)
+{
+    AUTO_BUF struct buf x = {0}, y = {0};
+    attribute_get(a, spec, &x);
+    attribute_get(b, spec, &y);
+    if (span_equal(buf_view(&x), buf_view(&y)))
+        return true;
+    if (spec->kind != ATTRIBUTE_TEXT)
+        return false;
+    json_t *one = json_loadb(x.data, x.len, 0, NULL), *other = json_loadb(y.data, y.len, 0, NULL);
+    bool same = json_equal(one, other); // false if one is no JSON
+    json_decref(one);
+    json_decref(other);
+    return same;
+}

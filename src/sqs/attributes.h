@@ -48,5 +48,8 @@ enum sqs_code attributes_check(const struct queue_attributes *a, struct fault *f
 // Appends the text; false: not set (nothing appended).
 bool attribute_get(const struct queue_attributes *a, const struct attribute_spec *spec,
                    struct buf *out);
+// Policies are the same when they say the same, however they are laid out.
+bool attribute_is_same(const struct queue_attributes *a, const struct queue_attributes *b,
+                       const struct attribute_spec *spec);
 // Last part of an ARN, if it looks like one of a queue.
 bool arn_queue_name(struct span arn, struct span *name);

@@ -275,6 +275,32 @@ START_TEST(empty_values_of_attributes)
 }
 END_TEST
 
+START_TEST(same_policy_in_another_layout_is_the_same)
+{
+    start();
+    json_call(ACTION_CREATE_QUEUE,
+              "{\"QueueName\":\"a\",\"Attributes\":{\"RedriveAllowPolicy\":"
+              "\"{\\\"redrivePermission\\\":\\\"byQueue\\\",\\\"sourceQueueArns\\\":[\\\"" ARN(
+                  "s") "\\\"]}\"}}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    json_call(ACTION_CREATE_QUEUE,
+              "{\"QueueName\":\"a\",\"Attributes\":{\"RedriveAllowPolicy\":"
+              "\"{ \\\"sourceQueueArns\\\": [\\\"" ARN(
+                  "s") "\\\"],\\n\\\"redrivePermission\\\": \\\"byQueue\\\"}\"}}");
+    ck_assert_int_eq(call.fault.code, SQS_OK);
+    json_fault(ACTION_CREATE_QUEUE,
+               "{\"QueueName\":\"a\",\"Attributes\":{\"RedriveAllowPolicy\":"
+               "\"{\\\"redrivePermission\\\":\\\"denyAll\\\"}\"}}",
+               SQS_QUEUE_NAME_EXISTS,
+               "A queue already exists with the same name and a different value for attribute "
+               "RedriveAllowPolicy");
+    json_call(ACTION_CREATE_QUEUE,
+              "{\"QueueName\":\"a\",\"Attributes\":{\"KmsMasterKeyId\":\"k\"}}");
+    ck_assert_int_eq(call.fault.code, SQS_QUEUE_NAME_EXISTS);
+    stop();
+}
+END_TEST
+
 START_TEST(redriven_message_is_new_but_for_its_id)
 {
     char id[64], sent[64], now[64];
@@ -382,6 +408,6 @@ END_TEST
 SUITE_MAIN("sqs_rules", query_with_a_reply_in_json, ranges_of_numbers, values_that_are_checked,
            one_kind_of_encryption, what_no_reply_could_hold_is_refused,
            errors_quote_what_every_reply_can_hold, empty_values_of_attributes,
-           redriven_message_is_new_but_for_its_id,
+           same_policy_in_another_layout_is_the_same, redriven_message_is_new_but_for_its_id,
            deduplication_id_in_a_dead_letter_queue_is_the_messages,
            failed_task_still_names_its_destination, redrive_to_a_source_that_was_made_again)
