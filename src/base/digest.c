@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The plain functions, not EVP: for the kilobyte of a request EVP's objects, look-ups and copies took
-// as long as the digest itself. Both are in every OpenSSL 3, and of the same assembly.
+// The plain functions, not EVP: for the kilobyte of a request EVP's objects, look-ups and copies
+// took as long as the digest itself. Both are in every OpenSSL 3, and of the same assembly.
 struct digest {
     enum digest_kind kind;
     union {
@@ -82,6 +82,21 @@ void digest_update(struct digest *d, const void *data, size_t len)
         SHA256_Update(&d->state.sha256, data, len);
 }
 
+void digest_update_both(struct digest *md5, struct digest *sha256, const void *data, size_t len)
+{
+    enum { BLOCK = 64 }; // of both; the processor looks ahead about as far as one of each
+    const char *at = data;
+    CHECK(md5->kind == DIGEST_MD5 && sha256->kind == DIGEST_SHA256 &&
+          md5->state.md5.num == sha256->state.sha256.num);
+    for (size_t step = BLOCK - md5->state.md5.num; len > 0; step = BLOCK) {
+        step = step < len ? step : len;
+        MD5_Update(&md5->state.md5, at, step);
+        SHA256_Update(&sha256->state.sha256, at, step);
+        at += step;
+        len -= step;
+    }
+}
+
 size_t digest_finish(struct digest *d, uint8_t out[SHA256_BYTES])
 {
     if (d->kind == DIGEST_MD5) {
@@ -118,7 +133,7 @@ static uint32_t crc32c_plain(uint32_t crc, const uint8_t *p, size_t len)
 
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const uint8_t *p,
-                                                                size_t len)
+                                                               size_t len)
 {
     uint64_t crc64 = crc;
     for (; len >= 8; len -= 8, p += 8) {

@@ -76,9 +76,10 @@ enum err upload_write(struct upload *u, struct span piece, struct error *error)
     TRY(store_piece(u, piece, error));
     u->bytes += piece.len;
     u->crc32c = digest_crc32c(u->crc32c, piece.data, piece.len);
-    digest_update(u->md5, piece.data, piece.len);
     if (u->sha256 != NULL)
-        digest_update(u->sha256, piece.data, piece.len);
+        digest_update_both(u->md5, u->sha256, piece.data, piece.len);
+    else
+        digest_update(u->md5, piece.data, piece.len);
     if (u->checksum != NULL)
         checksum_update(u->checksum, piece);
     return OK;

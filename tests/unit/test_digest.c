@@ -62,6 +62,31 @@ START_TEST(running_digest_equals_the_whole)
 }
 END_TEST
 
+START_TEST(both_digests_of_the_same_bytes)
+{
+    enum { BYTES = 1000 };
+    static const size_t cuts[][2] = {{0, 0}, {1, 63}, {64, 64}, {63, 66}, {65, 700}, {128, 1000}};
+    uint8_t data[BYTES], md5[SHA256_BYTES], sha256[SHA256_BYTES], whole[SHA256_BYTES];
+    for (size_t i = 0; i < BYTES; i++)
+        data[i] = (uint8_t)(i * 37);
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        struct digest *a = digest_new(DIGEST_MD5), *b = digest_new(DIGEST_SHA256);
+        size_t first = cuts[i][0], second = cuts[i][1] > first ? cuts[i][1] : first;
+        digest_update_both(a, b, data, first);
+        digest_update_both(a, b, data + first, second - first);
+        digest_update_both(a, b, data + second, BYTES - second);
+        digest_finish(a, md5);
+        digest_finish(b, sha256);
+        digest_free(a);
+        digest_free(b);
+        digest_md5((struct span){(char *)data, BYTES}, whole);
+        ck_assert_mem_eq(whole, md5, MD5_BYTES);
+        digest_sha256((struct span){(char *)data, BYTES}, whole);
+        ck_assert_mem_eq(whole, sha256, SHA256_BYTES);
+    }
+}
+END_TEST
+
 START_TEST(base64_both_ways_and_strict)
 {
     static const char *const pairs[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"},
@@ -90,4 +115,5 @@ START_TEST(hex_is_strict)
 END_TEST
 
 SUITE_MAIN("digest", known_digests, crc32c_of_rfc_3720_and_in_pieces, running_digest_equals_the_whole,
+           both_digests_of_the_same_bytes,
            base64_both_ways_and_strict, hex_is_strict)
