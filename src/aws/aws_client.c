@@ -41,8 +41,9 @@ struct aws_client {
     struct credentials credentials;
     int attempts_max;
     int retry_tokens;
-    int64_t clock_offset_ms; // service's clock - ours
-    struct aws_call calls;   // list head
+    int64_t clock_offset_ms;        // service's clock - ours
+    struct aws_call calls;          // list head
+    char trace[TRACE_AMAZON_BYTES]; // of the next call; "" none
 };
 
 // --- endpoint and region ---
@@ -119,6 +120,12 @@ void aws_client_free(struct aws_client *c)
     explicit_bzero(&c->credentials, sizeof c->credentials);
     free(c->homes);
     free(c);
+}
+
+void aws_client_trace(struct aws_client *c, const char *trace_id)
+{
+    if (trace_valid(span_from(trace_id)))
+        trace_to_amazon(trace_id, c->trace);
 }
 
 const char *aws_client_region(const struct aws_client *c)
@@ -371,7 +378,7 @@ static void attempt_start(void *ctx)
 {
     struct aws_call *call = ctx;
     struct aws_client *c = call->client;
-    struct http_call_header headers[AWS_CALL_HEADERS_MAX + 4];
+    struct http_call_header headers[AWS_CALL_HEADERS_MAX + 5];
     AUTO_BUF struct buf url = {0};
     const struct credentials *credentials = c->keys != NULL ? keys_now(c->keys) : &c->credentials;
     if (credentials == NULL) {
@@ -384,11 +391,14 @@ static void attempt_start(void *ctx)
     buf_add_span(&url, buf_view(&call->path));
     if (call->query.len > 0)
         buf_printf(&url, "?%s", call->query.data);
+    size_t count = sign(call, credentials, headers);
+    if (call->trace[0] != '\0')
+        headers[count++] = (struct http_call_header){"X-Amzn-Trace-Id", call->trace};
     struct http_call_spec spec = {
         .method = call->method,
         .url = url.data,
         .headers = headers,
-        .header_count = sign(call, credentials, headers),
+        .header_count = count,
         .body = call->body,
         .body_fd = -1,
         .timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : ATTEMPT_TIMEOUT_MS,
@@ -414,6 +424,8 @@ void aws_call_start(struct aws_client *c, struct aws_call *call)
 {
     AUTO_BUF struct buf path = {0};
     call->client = c;
+    memcpy(call->trace, c->trace, sizeof call->trace);
+    c->trace[0] = '\0';
     call->prev = c->calls.prev;
     call->next = &c->calls;
     call->prev->next = call->next->prev = call;

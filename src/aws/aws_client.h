@@ -21,6 +21,9 @@ struct aws_client_config {
 enum err aws_client_new(const struct aws_client_config *config, struct aws_client **out,
                         struct error *error) MUST_CHECK;
 void aws_client_free(struct aws_client *c);
+// The next call that is started on c tells the service this trace id (X-Amzn-Trace-Id, not signed:
+// what stands between may change it). "" : none.
+void aws_client_trace(struct aws_client *c, const char *trace_id);
 
 // An error that the service returned, in our terms: `err` OK, ERR_NOT_FOUND (NoSuchKey,
 // QueueDoesNotExist), ERR_PRECONDITION (412), ERR_EXISTS, ERR_DENIED, ERR_THROTTLED,

@@ -4,6 +4,7 @@
 
 #include "aws/aws_client.h"
 #include "base/arena.h"
+#include "base/trace.h"
 #include "http/url.h"
 
 enum { AWS_CALL_HEADERS_MAX = 40 }; // before signing; S3 metadata is at most 2 KiB
@@ -38,9 +39,10 @@ struct aws_call {
     struct http_call *http; // running attempt
     struct timer timer;     // until the next attempt
     struct keys_wait keys_wait;
-    unsigned keys_generation; // of the running attempt
-    bool rekeyed;             // its keys were refused once
-    bool redirected;          // its bucket was found to be elsewhere
+    unsigned keys_generation;       // of the running attempt
+    bool rekeyed;                   // its keys were refused once
+    bool redirected;                // its bucket was found to be elsewhere
+    char trace[TRACE_AMAZON_BYTES]; // "" none
     int attempt, throttles;
     int64_t started_us;
 };

@@ -27,6 +27,11 @@ int log_level_parse(const char *name)
     return -1;
 }
 
+bool log_shows(enum log_level level)
+{
+    return level >= current_level;
+}
+
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
     if (level < current_level)

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
@@ -16,6 +17,8 @@ int log_level_parse(const char *name);
 
 // log_event(LOG_INFO, "worker_started", "pid=%d model=%s", pid, name)
 void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+bool log_shows(enum log_level level); // whether lines of this level are written
 
 // Writes text in quotes with control characters, quotes, backslashes, and all bytes that are no
 // UTF-8, escaped; cut at out_size.

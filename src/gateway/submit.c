@@ -64,6 +64,7 @@ static void send_message(struct visit *v)
     job_encode(&job, &v->message);
     if (v->wait_s > 0)
         visit_listen(v); // first: the reply may overtake the answer to SendMessage
+    aws_client_trace(g->sqs, v->trace);
     v->sqs = sqs_send(g->sqs, g->jobs_url, buf_view(&v->message), 0, on_sent, v);
 }
 
@@ -205,5 +206,6 @@ void submit_begin(struct visit *v)
                                            .metadata = &owner,
                                            .metadata_count = 1,
                                            .body_sha256 = v->idempotent ? v->stored_sha256 : NULL};
+    aws_client_trace(g->s3, v->trace);
     v->s3 = s3_put(g->s3, JOB_BUCKET, key, v->stored, &options, on_stored, v);
 }

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "base/digest.h"
+#include "base/trace.h"
 #include "gateway/core.h"
-#include "job/trace.h"
 
 enum visit_kind { VISIT_SUBMIT, VISIT_LOOK, VISIT_CANCEL, VISIT_READY };
 

@@ -5,8 +5,8 @@
 #include "base/limits.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "job/json_time.h"
-#include "job/trace.h"
 
 #include <jansson.h>
 #include <string.h>

@@ -1,11 +1,12 @@
-// One S3 request's way: which bucket, key and operation are asked for, the signature, who handles it;
-// and the replies.
+// One S3 request's way: which bucket, key and operation are asked for, the signature, who handles
+// it; and the replies.
 #include "s3/s3_server.h"
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "s3/bucket_name.h"
 
 #include <stdio.h>
@@ -39,6 +40,17 @@ void s3_reply_checksum(struct s3_reply *reply, const struct object_record *recor
     s3_reply_header(reply, "x-amz-checksum-type", SPAN("FULL_OBJECT"));
 }
 
+static void log_trace(const struct s3_request *r, int status)
+{
+    char trace[TRACE_ID_BYTES], path[300], quoted[700];
+    struct span target = r->http->target_path;
+    if (!trace_from_amazon(http_request_header(r->http, "X-Amzn-Trace-Id"), trace))
+        return;
+    snprintf(path, sizeof path, "%.*s", (int)(target.len < 299 ? target.len : 299), target.data);
+    log_event(LOG_DEBUG, "request", "trace=%s method=%s path=%s status=%d request=%s", trace,
+              r->http->method, log_quote(path, quoted, sizeof quoted), status, r->http->id);
+}
+
 void s3_count_reply(struct s3_request *r, int status, uint64_t body_bytes)
 {
     struct s3_metrics *m = &r->server->metrics;
@@ -46,6 +58,8 @@ void s3_count_reply(struct s3_request *r, int status, uint64_t body_bytes)
     metric_add(m->status[status / 100 <= 5 ? status / 100 : 5], 1);
     metric_add(m->sent_bytes, (double)body_bytes);
     metric_observe(m->request_seconds, (double)(clock_monotonic_us() - r->http->started_us) / 1e6);
+    if (log_shows(LOG_DEBUG))
+        log_trace(r, status);
 }
 
 void s3_send(struct s3_request *r, int status, struct s3_reply *reply, struct span body)
@@ -376,8 +390,9 @@ static bool signature_check(struct s3_request *r)
         return false;
     }
     if (strcmp(r->identity.account, AWS_ACCOUNT) != 0) {
-        s3_send_error(r, S3_ACCESS_DENIED, "Access denied: this key is another account's, and there "
-                                           "are no policies of buckets here that could allow it.");
+        s3_send_error(r, S3_ACCESS_DENIED,
+                      "Access denied: this key is another account's, and there "
+                      "are no policies of buckets here that could allow it.");
         return false;
     }
     return true;

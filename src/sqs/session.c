@@ -4,7 +4,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "sqs/message_attributes.h"
 
 #include <string.h>
@@ -319,6 +321,14 @@ static enum sqs_code read_query(struct session *s)
                  (int)(given.len < 100 ? given.len : 100), given.data);
 }
 
+static void log_trace(const struct session *s)
+{
+    char trace[TRACE_ID_BYTES];
+    if (trace_from_amazon(s->call.trace, trace))
+        log_event(LOG_DEBUG, "request", "trace=%s action=%s request=%s", trace,
+                  action_name(s->call.in.action), s->http->id);
+}
+
 static enum sqs_code serve(struct session *s, struct span target)
 {
     struct sqs_call *c = &s->call;
@@ -343,6 +353,8 @@ static enum sqs_code serve(struct session *s, struct span target)
     c->trace = http_request_header(s->http, "X-Amzn-Trace-Id");
     if (c->trace.len > MESSAGE_TRACE_BYTES_MAX || !utf8_xml_valid(c->trace))
         c->trace = (struct span){0}; // it could not be given back
+    if (c->trace.len > 0 && log_shows(LOG_DEBUG))
+        log_trace(s);
     return sqs_call_run(c);
 }
 

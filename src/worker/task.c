@@ -274,6 +274,7 @@ void task_fetch(struct task *t)
     task_drop_picture(t);
     task_set_step(t, TASK_FETCHING);
     t->fetch_begun_us = clock_monotonic_us();
+    aws_client_trace(poller_of(t)->config.s3, t->trace);
     t->call = s3_get(poller_of(t)->config.s3, t->job->bucket, t->job->key, IMAGE_BYTES_MAX,
                      on_fetched, t);
 }

@@ -4,8 +4,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "worker/poller_internal.h"
 #include "job/reply_url.h"
+#include "worker/poller_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -93,6 +93,7 @@ static void publish(struct task *t)
                                            .if_match =
                                                t->instead_of[0] != '\0' ? t->instead_of : NULL};
     task_set_step(t, TASK_PUBLISHING);
+    aws_client_trace(p->config.s3, t->trace);
     t->call = s3_put(p->config.s3, p->config.bucket, key, buf_view(&t->result), &options,
                      on_published, t);
 }

@@ -287,3 +287,21 @@ def test_what_a_killed_poller_had_in_hand_does_not_wait_for_its_lease(site, tmp_
     assert attempts.count(2) >= 3 and max(attempts) == 2
     assert "event=leases_handed_back" in serve.log()
     assert serve.stop() == 0
+
+
+def test_one_grep_follows_a_job_through_all_roles(site):
+    serve = site.serve("--workers", "1", "--log-level", "debug")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    status, _, job = smelt.http("POST", serve.gateway_url + "/v1/jobs?wait=30", smelt.sample("dog-1.jpg"), {
+        "Content-Type": "image/jpeg", "traceparent": "00-%s-00f067aa0ba902b7-01" % trace})
+    assert status == 200 and job["trace_id"] == trace
+    lines = [line for line in serve.log().splitlines() if "trace=" + trace in line]
+    steps = [r"role=s3 .*method=PUT path=\"/smelt/inbox/%s\" status=200" % job["id"],
+             r"role=sqs .*action=SendMessage", r"role=gateway .*event=job_queued",
+             r"role=s3 .*method=GET path=\"/smelt/inbox/%s\" status=200" % job["id"],
+             r"role=worker .*event=job_finished .*status=succeeded",
+             r"role=s3 .*method=PUT path=\"/smelt/results/%s.json\" status=200" % job["id"]]
+    for step in steps:
+        assert any(re.search(step, line) for line in lines), (step, lines)
+    assert all(job["id"] in line or "SendMessage" in line for line in lines), lines
+    assert serve.stop() == 0

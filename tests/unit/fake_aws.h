@@ -380,3 +380,8 @@ void aws_client_free(struct aws_client *c)
 {
     (void)c;
 }
+
+void aws_client_trace(struct aws_client *c, const char *trace_id)
+{
+    (void)c, (void)trace_id;
+}

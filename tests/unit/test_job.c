@@ -3,7 +3,7 @@
 #include "job/reply_url.h"
 #include "job/tell.h"
 
-#include "job/trace.h"
+#include "base/trace.h"
 
 #include "suite.h"
 
@@ -111,9 +111,10 @@ END_TEST
 
 START_TEST(a_bad_record_does_not_take_the_good_ones_along)
 {
-    ck_assert_int_eq(decode("{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a", "") "," //
-                            "{\"eventName\":\"ObjectCreated:Put\"}," //
-                            RECORD("ObjectCreated:Put", "pics", "%ff", "") "," //
+    ck_assert_int_eq(decode("{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a",
+                                                    "") ","                                      //
+                                                        "{\"eventName\":\"ObjectCreated:Put\"}," //
+                            RECORD("ObjectCreated:Put", "pics", "%ff", "") ","                   //
                             RECORD("ObjectCreated:Put", "pics", "b", "") "]}"),
                      ERR_FORMAT);
     ck_assert_ptr_nonnull(strstr(error.msg, "a record without"));
@@ -357,6 +358,11 @@ START_TEST(trace_ids_are_taken_from_what_clients_send)
     }
     trace_make(id);
     ck_assert(trace_valid(span_from(id)));
+    char amazon[TRACE_AMAZON_BYTES], back[TRACE_ID_BYTES];
+    trace_to_amazon("5759e988bd862e3fe1be46a994272793", amazon);
+    ck_assert_str_eq(amazon, "Root=1-5759e988-bd862e3fe1be46a994272793");
+    ck_assert(trace_from_amazon(span_from(amazon), back));
+    ck_assert_str_eq(back, "5759e988bd862e3fe1be46a994272793");
 }
 END_TEST
 

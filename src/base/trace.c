@@ -1,4 +1,4 @@
-#include "job/trace.h"
+#include "base/trace.h"
 
 #include "base/digest.h"
 #include "base/random.h"
@@ -58,4 +58,9 @@ void trace_make(char out[TRACE_ID_BYTES])
         random_bytes(bytes, sizeof bytes);
         hex_encode(bytes, sizeof bytes, out);
     } while (!trace_valid(span_from(out)));
+}
+
+void trace_to_amazon(const char *id, char out[TRACE_AMAZON_BYTES])
+{
+    snprintf(out, TRACE_AMAZON_BYTES, "Root=1-%.*s-%.24s", EPOCH_DIGITS, id, id + EPOCH_DIGITS);
 }

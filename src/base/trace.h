@@ -12,3 +12,6 @@ bool trace_from_parent(struct span header, char out[TRACE_ID_BYTES]);
 // X-Amzn-Trace-Id and SQS's AWSTraceHeader: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 bool trace_from_amazon(struct span header, char out[TRACE_ID_BYTES]);
 void trace_make(char out[TRACE_ID_BYTES]);
+// "Root=1-5759e988-bd862e3fe1be46a994272793", as Amazon's services want it. id: valid.
+enum { TRACE_AMAZON_BYTES = 41 };
+void trace_to_amazon(const char *id, char out[TRACE_AMAZON_BYTES]);
