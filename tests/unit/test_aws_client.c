@@ -28,7 +28,7 @@ static struct aws_client *client;
 static struct keyring *keyring;
 static const char *service;
 static char endpoint[80];
-static struct reply script[20];
+static struct reply script[200];
 static int script_len, requests, finished, wanted;
 static char last_request[4096]; // "METHOD path?query", headers, body
 static enum sigv4_verdict last_verdict;
@@ -402,6 +402,50 @@ START_TEST(passing_trouble_is_tried_again)
 }
 END_TEST
 
+START_TEST(a_service_that_is_down_sees_no_flood)
+{
+    enum { CALLS = 60, TOKENS = 500, OF_A_RETRY = 5 };
+    struct outcome o = {0};
+    setup("sqs", "");
+    for (int i = 0; i < CALLS + TOKENS / OF_A_RETRY; i++)
+        will_reply(503, "");
+    for (int i = 0; i < CALLS; i++) // each would try three times more
+        sqs_delete_queue(client, "u", got_done, &o);
+    run_until(CALLS);
+    ck_assert_int_eq(o.err, ERR_UNAVAILABLE);
+    ck_assert_int_eq(requests, CALLS + TOKENS / OF_A_RETRY);
+    for (int i = 0; i < OF_A_RETRY; i++)
+        will_reply(200, "{}");
+    will_reply(503, ""); // so many successes are worth one retry
+    will_reply(200, "{}");
+    for (int i = 0; i <= OF_A_RETRY; i++) {
+        sqs_delete_queue(client, "u", got_done, &o);
+        run_until(1);
+        ck_assert_int_eq(o.err, OK);
+    }
+    teardown();
+}
+END_TEST
+
+START_TEST(a_trace_id_goes_with_the_next_call)
+{
+    struct outcome o = {0};
+    setup("sqs", "");
+    for (int i = 0; i < 4; i++)
+        will_reply(i == 0 ? 503 : 200, "{}");
+    aws_client_trace(client, "5759e988bd862e3fe1be46a994272793");
+    for (int i = 0; i < 3; i++) {
+        sqs_delete_queue(client, "u", got_done, &o);
+        run_until(1);
+        ck_assert(o.err == OK && last_verdict == SIGV4_OK);
+        const char *sent = "X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793\n";
+        ck_assert_int_eq(strstr(last_request, sent) != NULL, i == 0); // its second attempt's, too
+        aws_client_trace(client, i == 0 ? "no trace" : "");
+    }
+    teardown();
+}
+END_TEST
+
 START_TEST(clock_is_corrected_from_the_service)
 {
     struct outcome o = {0};
@@ -678,5 +722,6 @@ END_TEST
 SUITE_MAIN("aws_client", a_bucket_in_another_region,
            keys_that_expired_are_fetched_and_the_call_is_signed_again, sqs_calls_and_answers,
            sqs_batches, errors_are_understood, passing_trouble_is_tried_again,
+           a_service_that_is_down_sees_no_flood, a_trace_id_goes_with_the_next_call,
            clock_is_corrected_from_the_service, calls_are_cancelled_and_end_with_the_client,
            s3_calls_and_answers, endpoint_and_region)
