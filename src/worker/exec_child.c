@@ -27,6 +27,7 @@ enum {
     STATUS_PROTOCOL = 76, // of this process when the program did not keep to the frames
     LAST_WORD_MS = 1000,  // from the end of its output to the end of the program
     FAREWELL_MS = 2000,   // from the end of its input to the end of the program
+    ORPHANED = SIGUSR1,   // the kernel's word that the zygote is gone
 };
 
 struct bridge {
@@ -60,6 +61,28 @@ void exec_reason_read(int memory_fd, struct buf *out)
     off_t at = (off_t)(SLOT_TRACE_OFFSET + SLOT_REASON_AT);
     if (pread(memory_fd, reason, sizeof reason, at) == (ssize_t)sizeof reason)
         buf_add(out, reason, strnlen(reason, sizeof reason));
+}
+
+static bool is_one_of(const pid_t *pids, size_t count, pid_t pid)
+{
+    for (size_t i = 0; i < count; i++)
+        if (pids[i] == pid)
+            return true;
+    return false;
+}
+
+void exec_strays_kill(const pid_t *children, size_t count)
+{
+    char path[64], list[4096];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd >= 0 ? read(fd, list, sizeof list - 1) : 0;
+    list[len > 0 ? len : 0] = '\0';
+    char *at = list;
+    // each number has a blank behind it; the last one, without, may be half a number
+    for (pid_t pid; (pid = (pid_t)strtol(at, &at, 10)) > 0 && *at == ' ';)
+        if (!is_one_of(children, count, pid))
+            kill(pid, SIGKILL);
 }
 
 // --- to the poller ---
@@ -153,7 +176,7 @@ static void exec_plain(const char *command)
 static _Noreturn void become_program(const char *command, const int in[2], const int out[2],
                                      pid_t parent)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, ORPHANED};
     sigset_t none;
     sigemptyset(&none);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
@@ -188,6 +211,17 @@ static enum err start_program(struct bridge *b, const char *command, struct erro
     if (b->program_fd < 0 || fcntl(b->to_fd, F_SETFL, O_NONBLOCK) != 0)
         return fail(error, ERR_IO, errno, "watch the handler");
     return OK;
+}
+
+// What the program left behind becomes ours (PR_SET_CHILD_SUBREAPER): no zombies of it.
+static void reap_strays(const struct bridge *b)
+{
+    siginfo_t ended = {0};
+    while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0 &&
+           ended.si_pid != b->program) {
+        waitpid(ended.si_pid, NULL, 0);
+        ended.si_pid = 0;
+    }
 }
 
 // The poller wants nothing more: the program may end by itself. Then the zygote ends what is left.
@@ -320,11 +354,22 @@ static void run_job(struct bridge *b, const struct child_job *job)
 
 // --- life ---
 
+// Nobody is left to end our group: we do, and are in it ourselves.
+static void on_orphaned(int signal)
+{
+    (void)signal;
+    kill(0, SIGKILL);
+}
+
 static enum err confine(pid_t zygote_pid, struct error *error)
 {
     const struct rlimit no_core = {0, 0};
-    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != zygote_pid)
+    const struct sigaction orphaned = {.sa_handler = on_orphaned};
+    if (setsid() < 0 || sigaction(ORPHANED, &orphaned, NULL) != 0 ||
+        prctl(PR_SET_PDEATHSIG, ORPHANED) != 0 || getppid() != zygote_pid)
         return fail(error, ERR_CANCELLED, 0, "the parent is gone");
+    // while we live, what the program leaves behind is ours and not the zygote's
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &no_core) != 0)
         return fail(error, ERR_IO, errno, "confine the handler");
     return OK;
@@ -376,6 +421,7 @@ static _Noreturn void serve(struct bridge *b)
         if (got != (ssize_t)sizeof job)
             say_farewell(b);
         run_job(b, &job);
+        reap_strays(b);
     }
 }
 

@@ -57,5 +57,6 @@ enum err exec_prove(const char *command, struct error *error)
     kill(-pid, SIGKILL); // the program too
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
+    exec_strays_kill(NULL, 0);
     return err;
 }

@@ -102,6 +102,8 @@ static enum err load(struct zygote *z, const struct zygote_config *config, struc
         forget_environment();
     TRY(null_standard_fds(error));
     TRY(set_signals(z, error));
+    if (config->exec != NULL) // what its programs leave behind
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (config->exec != NULL) // the first one proves itself in its children
         return config->known != NULL ? exec_prove(config->exec, error) : OK;
     if (config->known != NULL)
@@ -135,18 +137,40 @@ static void report_died(struct zygote *z, uint32_t slot, int status)
                                    .pid = z->children[slot].pid,
                                    .wait_status = status};
     AUTO_BUF struct buf where = {0};
-    if (report.pid > 0 && z->exec != NULL) {
-        kill(-report.pid, SIGKILL); // the program, and whatever it has started
+    if (report.pid > 0 && z->exec != NULL)
         exec_reason_read(z->children[slot].memory_fd, &where);
-    } else if (report.pid > 0) {
+    else if (report.pid > 0)
         describe_trace(z, z->children[slot].memory_fd, &where);
-    }
     if (report.pid > 0)
         fd_close(&z->children[slot].memory_fd);
     if (where.len > 0)
         snprintf(report.sentence, sizeof report.sentence, "%s", where.data);
     z->children[slot].pid = 0;
     send_report(z, &report);
+}
+
+// The child of this slot has ended, or does now. Its group (the program, and what that has started)
+// goes before it is waited for: so long its number is nobody else's.
+static void bury(struct zygote *z, uint32_t slot)
+{
+    siginfo_t ended;
+    int status = 0;
+    pid_t pid = z->children[slot].pid;
+    while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR)
+        continue;
+    if (z->exec != NULL)
+        kill(-pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    report_died(z, slot, status);
+}
+
+// What programs left behind in sessions of their own.
+static void kill_strays(const struct zygote *z)
+{
+    pid_t children[WORKER_CHILDREN_MAX];
+    for (size_t i = 0; i < WORKER_CHILDREN_MAX; i++)
+        children[i] = z->children[i].pid;
+    exec_strays_kill(children, WORKER_CHILDREN_MAX);
 }
 
 static void pin(const struct zygote *z, uint32_t slot)
@@ -163,9 +187,8 @@ static void pin(const struct zygote *z, uint32_t slot)
 
 static void start_child(struct zygote *z, uint32_t slot, uint32_t serial, int fds[ZYGOTE_START_FDS])
 {
-    int status;
-    if (z->children[slot].pid != 0 && waitpid(z->children[slot].pid, &status, 0) > 0)
-        report_died(z, slot, status); // it was killed a moment ago
+    if (z->children[slot].pid != 0)
+        bury(z, slot); // it was killed a moment ago
     z->children[slot].serial = serial;
     pid_t self = getpid(), pid = fork();
     if (pid == 0)
@@ -188,13 +211,19 @@ static void reap(struct zygote *z)
     struct signalfd_siginfo info;
     while (read(z->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
         continue;
-    int status;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-        for (uint32_t slot = 0; slot < WORKER_CHILDREN_MAX; slot++)
-            if (z->children[slot].pid == pid) {
-                report_died(z, slot, status);
-                break;
-            }
+    siginfo_t ended = {0};
+    while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
+        uint32_t slot = 0;
+        while (slot < WORKER_CHILDREN_MAX && z->children[slot].pid != ended.si_pid)
+            slot++;
+        if (slot < WORKER_CHILDREN_MAX)
+            bury(z, slot);
+        else
+            waitpid(ended.si_pid, NULL, 0);
+        ended.si_pid = 0;
+    }
+    if (z->exec != NULL)
+        kill_strays(z);
 }
 
 // Descriptors of the packet into fds (-1 if there are none).

@@ -251,6 +251,52 @@ def test_a_hang_is_killed_with_all_that_it_started(site):
                      10, "the end of all of them")
 
 
+# A pipeline of which nobody reads its input while it works, and a daemon in a session of its own.
+LEAVING = """echo ready
+read -r line || exit
+setsid %(daemon)s 600 </dev/null >/dev/null 2>&1 &
+%(worker)s 600 | %(worker)s 601
+"""
+
+
+@pytest.fixture
+def leaving(site):
+    names = {}
+    for word in ("daemon", "worker"):
+        names[word] = os.path.join(site.folder, "sleeping-" + word)
+        os.symlink("/bin/sleep", names[word])
+    script = os.path.join(site.folder, "leaving.sh")
+    with open(script, "w") as f:
+        f.write(LEAVING % names)
+    return "sh %s | cat" % script
+
+
+def gone(pids):
+    return not any(smelt.command_line(p) for p in pids)
+
+
+def test_nothing_that_a_program_started_outlives_its_child(site, leaving):
+    pool = Pool(site, leaving, "--job-timeout", "1", "--max-receive-count", "1")
+    pool.submit("hang", b"x")
+    left = smelt.wait_until(lambda: len(pool.programs("sleeping-")) >= 3 and pool.programs("sleeping-"), 30,
+                            "a pipeline and a daemon")
+    assert pool.result("hang")["error"]["code"] == "timeout"
+    smelt.wait_until(lambda: gone(left), 10, "the end of all of them")
+    assert len(pool.programs("leaving.sh")) >= 1  # and the next one is there
+
+
+def test_nothing_that_a_program_started_outlives_the_zygote(site, leaving):
+    pool = Pool(site, leaving)
+    pool.submit("hang", b"x")
+    left = smelt.wait_until(lambda: len(pool.programs("sleeping-worker")) == 2 and pool.programs("sleeping-"), 30,
+                            "a pipeline")
+    left = [p for p in left if "sleeping-daemon" not in " ".join(smelt.command_line(p))]
+    left += pool.programs("leaving.sh")
+    zygote = next(p for p in smelt.children_of(pool.worker.pid) if smelt.command_line(p)[1:2] == ["zygote"])
+    os.kill(zygote, signal.SIGKILL)
+    smelt.wait_until(lambda: gone(left), 10, "the end of all of them")
+
+
 def test_killed_from_outside(puppet):
     pool = puppet()
     first = pool.run("a", b"tell")["result"]["pid"]
