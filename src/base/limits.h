@@ -98,6 +98,13 @@ enum {
     WORKER_CHILD_EXTRA_BYTES = 16 << 20, // what a child may take beyond what its proof measured:
                                          // larger pictures
     WORKER_KEEP_S = 600,                // the generation before is kept so long for the way back
+    WORKER_TRIAL_BAD = 3,          // different pictures that end badly on a new generation, and
+    WORKER_TRIAL_BAD_PERCENT = 10, // more than this share of its jobs: it is taken back. One picture
+                                   // may be poison, two a coincidence; below the share it is better
+                                   // to serve than to change
+    WORKER_TRIAL_JOBS = 200,       // after so many the counts are halved: what happens now counts
+    WORKER_TRIAL_PICTURES = 32,    // that are remembered as different; more than fail a trial of 200
+    WORKER_CONDEMNED_MAX = 8,      // states of the packages that were taken back, remembered
     WORKER_SETTLE_MS = 300,             // quiet after a change of a package, before it is looked at,
     WORKER_SETTLE_MS_MAX = 5000,        // and how long that may be put off
     WORKER_STDERR_BYTES_MAX = 64 << 10, // what a child may print for one job; above it is killed

@@ -1,6 +1,7 @@
 // One generation follows another: the coming one proves itself, then children change over one by
 // one, each at the end of a job. The one before is kept for a while, without children: going back
-// costs no loading.
+// costs no loading. It goes back by itself when the new one crashes on jobs (worker/trial.h). No
+// more than two generations are in memory: one that comes waits until older ones have left.
 #include "worker/crew_internal.h"
 
 #include "base/check.h"
@@ -9,15 +10,35 @@
 #include <stdio.h>
 #include <string.h>
 
+static void leave(struct generation *g);
+
+// Lets the coming one load, if it waits for that and there is room. The one that is kept goes for
+// it, unless nothing else could serve.
+static void make_room(struct crew *c)
+{
+    struct generation *coming = c->coming;
+    int others = 0;
+    if (coming == NULL || !coming->waits)
+        return;
+    for (const struct generation *g = c->generations; g != NULL; g = g->next)
+        others += g != coming;
+    if (others > 1 && c->kept != NULL && c->serving != NULL)
+        leave(c->kept); // comes back here when it has left
+    else if (others <= 1)
+        generation_let_load(coming);
+}
+
 static void leave(struct generation *g)
 {
+    struct crew *c = g->crew;
     g->role = GENERATION_LEAVING;
-    if (g->crew->kept == g)
-        g->crew->kept = NULL;
-    loop_timer_cancel(g->crew->config.loop, &g->limit);
+    if (c->kept == g)
+        c->kept = NULL;
+    loop_timer_cancel(c->config.loop, &g->limit);
     if (g->children == 0) {
         log_event(LOG_INFO, "generation_left", "generation=%u", g->number);
         generation_end(g);
+        make_room(c);
     }
 }
 
@@ -70,18 +91,24 @@ static void change_over(struct crew *c)
     }
 }
 
-static void serve(struct generation *g)
+// The one that served so far is kept, or leaves.
+static void serve(struct generation *g, bool keep_last)
 {
     struct crew *c = g->crew;
+    struct generation *last = c->serving;
     loop_timer_cancel(c->config.loop, &g->limit);
     if (c->coming == g)
         c->coming = NULL;
     if (c->kept == g)
         c->kept = NULL;
-    if (c->serving != NULL)
-        keep(c->serving);
     c->serving = g;
     g->role = GENERATION_SERVING;
+    memset(g->trials, 0, sizeof g->trials);
+    g->stillborn = 0;
+    if (last != NULL && keep_last)
+        keep(last);
+    else if (last != NULL)
+        leave(last);
     c->refused[0] = '\0';
     c->zygote_failures = 0;
     memcpy(c->models, g->models, sizeof c->models);
@@ -92,6 +119,13 @@ static void serve(struct generation *g)
     watch_packages(c);
     crew_fit_memory(c);
     change_over(c);
+}
+
+// A program's files are on disk: a zygote that was started before them has nothing that they have
+// not, so there is no way back to it.
+static bool worth_keeping(const struct crew *c)
+{
+    return c->config.exec == NULL;
 }
 
 void change_on_idle(struct slot *s)
@@ -155,20 +189,37 @@ void change_on_ready(struct generation *g)
         return;
     log_event(LOG_INFO, "generation_proved", "generation=%u child_bytes=%llu shared_bytes=%llu",
               g->number, (unsigned long long)g->child_bytes, (unsigned long long)g->shared_bytes);
-    serve(g);
+    serve(g, worth_keeping(c));
     look_again(c);
+}
+
+void change_on_loads(struct generation *g)
+{
+    if (g != g->crew->coming)
+        return;
+    g->waits = true;
+    loop_timer_cancel(g->crew->config.loop, &g->limit); // older ones leave when their jobs are done
+    make_room(g->crew);
 }
 
 void change_on_same(struct generation *g, uint32_t which)
 {
+    enum { FIRST_CONDEMNED = 2 }; // behind what serves and what is kept
     struct crew *c = g->crew;
+    char text[600];
     if (g != c->coming)
         return;
     generation_end(g);
     c->refused[0] = '\0';
+    if (which >= FIRST_CONDEMNED && which < FIRST_CONDEMNED + WORKER_CONDEMNED_MAX) {
+        snprintf(c->refused, sizeof c->refused, "%s", c->condemned[which - FIRST_CONDEMNED].why);
+        log_event(LOG_WARN, "models_not_tried_again", "why=%s",
+                  log_quote(c->refused, text, sizeof text));
+        which = c->serving == NULL; // then what is kept
+    }
     if (which == 1 && c->kept != NULL) {
         log_event(LOG_INFO, "generation_back", "generation=%u", c->kept->number);
-        serve(c->kept);
+        serve(c->kept, true);
     } else {
         log_event(LOG_INFO, "models_unchanged", "generation=%u", c->generation_number);
         watch_packages(c);
@@ -195,7 +246,7 @@ void change_on_failed(struct generation *g, const char *sentence)
     log_event(LOG_ERROR, "generation_refused", "generation=%u why=%s", c->generation_number,
               log_quote(c->why, text, sizeof text));
     if (c->serving == NULL && c->kept != NULL)
-        serve(c->kept);
+        serve(c->kept, true);
     else if (c->serving == NULL)
         start_later(c);
     else
@@ -215,6 +266,7 @@ void change_on_end(struct generation *g, const char *sentence)
     }
     bool served = g == c->serving;
     generation_end(g);
+    make_room(c);
     if (!served || c->coming != NULL)
         return;
     if (c->ever_ready)
@@ -227,4 +279,54 @@ void change_on_fewer(struct generation *g)
 {
     if (g->role == GENERATION_LEAVING && g->children == 0)
         leave(g);
+}
+
+// --- the way back ---
+
+static void condemn(struct crew *c, const struct generation *g, const char *why)
+{
+    struct condemned *at = &c->condemned[c->condemned_count++ % WORKER_CONDEMNED_MAX];
+    memcpy(at->fingerprint, g->fingerprint, sizeof at->fingerprint);
+    snprintf(at->why, sizeof at->why, "%s", why);
+}
+
+static void change_back(struct crew *c, const char *why)
+{
+    struct generation *bad = c->serving;
+    char text[600];
+    log_event(LOG_ERROR, "generation_taken_back", "generation=%u to=%u why=%s", bad->number,
+              c->kept->number, log_quote(why, text, sizeof text));
+    condemn(c, bad, why);
+    c->counts.taken_back++;
+    serve(c->kept, false);
+    snprintf(c->refused, sizeof c->refused, "%s", why);
+}
+
+bool change_back_if_failed(struct crew *c, const char *sentence)
+{
+    const struct generation *g = c->serving, *before = c->kept;
+    char why[500];
+    if (g == NULL || before == NULL)
+        return false;
+    if (g->stillborn >= WORKER_TRIAL_BAD) {
+        snprintf(why, sizeof why,
+                 "taken back: %d of its processes in a row could not start, the last one: %.200s; "
+                 "it is not tried again until a package changes",
+                 g->stillborn, sentence);
+        change_back(c, why);
+        return true;
+    }
+    for (size_t i = 0; i < g->model_count; i++) {
+        const struct trial *t = &g->trials[i];
+        if (!trial_failed(t, i < before->model_count ? &before->trials[i] : NULL))
+            continue;
+        snprintf(why, sizeof why,
+                 "model '%.80s' (sha256 %.12s) was taken back: %u different pictures of %u jobs "
+                 "ended badly, the last one: %.200s; it is not tried again until its package "
+                 "changes",
+                 g->models[i].name, g->models[i].sha256, t->bad, t->begun, sentence);
+        change_back(c, why);
+        return true;
+    }
+    return false;
 }

@@ -139,7 +139,8 @@ void crew_status(const struct crew *c, struct buf *out)
             buf_printf(out, "model %s %s sha256 %.12s generation %u\n", c->models[i].name,
                        c->models[i].precision, c->models[i].sha256, c->serving->number);
     if (c->coming != NULL && c->serving != NULL)
-        buf_printf(out, "generation %u loads\n", c->coming->number);
+        buf_printf(out, "generation %u %s\n", c->coming->number,
+                   c->coming->waits ? "waits until an older one has left" : "loads");
     if (c->refused[0] != '\0')
         buf_printf(out, "the models' new state was refused: %s\n", c->refused);
 }
@@ -319,6 +320,8 @@ struct crew_counts crew_counts(const struct crew *c)
     counts.wanted = c->wanted;
     counts.limit = c->limit;
     counts.generation = c->serving != NULL ? c->serving->number : 0;
+    for (const struct generation *g = c->generations; g != NULL; g = g->next)
+        counts.loaded += g->loaded;
     for (int i = 0; i < c->config.children; i++) {
         counts.up += c->slots[i].state == SLOT_UP;
         counts.busy += c->slots[i].state == SLOT_UP && c->slots[i].pending > 0;

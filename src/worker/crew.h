@@ -97,7 +97,9 @@ void crew_cancel(struct crew *c, void *task);
 void crew_rebalance(struct crew *c, bool everything);
 
 // Looks whether packages changed. If so a new zygote loads them, proves itself on their sample
-// pictures, and children change over to it between two jobs; if it cannot, all stays as it is.
+// pictures, and children change over to it between two jobs; if it cannot, all stays as it is. If
+// it fails on jobs afterwards (worker/trial.h), children change back, and what is in the packages is
+// not tried again until it is something else.
 // Changes on disk are noticed without this, where the kernel has inotify.
 void crew_reload(struct crew *c);
 // Lines for people: the models that serve, and why the last change was refused.
@@ -107,6 +109,7 @@ struct crew_counts {
     int up, busy, wanted, limit; // children: that work, of these with a job; as many there are to
                                  // be now, at most
     uint32_t generation;         // that serves; 0: none
-    uint64_t deaths, hung, zygote_starts, refused;
+    int loaded;          // generations that are in memory, or on their way there
+    uint64_t deaths, hung, zygote_starts, refused, taken_back;
 };
 struct crew_counts crew_counts(const struct crew *c);

@@ -5,6 +5,7 @@
 #include "worker/package_watch.h"
 #include "worker/protocol.h"
 #include "worker/said.h"
+#include "worker/trial.h"
 
 #include <sys/types.h>
 
@@ -55,7 +56,8 @@ struct slot {
 };
 
 // A zygote and its children. At most one is coming, one serves, one is kept for the way back;
-// others leave when their last child has ended.
+// others leave when their last child has ended. The coming one loads when but one is left beside
+// it, so that no more than two are in memory.
 enum generation_role {
     GENERATION_COMING, // loads, and proves itself
     GENERATION_SERVING,
@@ -72,12 +74,22 @@ struct generation {
     int control_fd, pid_fd;
     struct watch control_watch, pid_watch;
     struct timer limit; // of loading; of being kept
+    bool waits;         // coming: until there is room to load
+    bool loaded;        // there was: it is in memory, or on its way there
     size_t children;    // not reported dead yet
     struct crew_model models[WORKER_MODELS_MAX];
     char folders[WORKER_MODELS_MAX][PACKAGE_FOLDER_BYTES_MAX]; // of the packages, for the watch
     size_t model_count;
     char fingerprint[65];
     uint64_t child_bytes, shared_bytes; // as measured when it proved itself
+    struct trial trials[WORKER_MODELS_MAX];
+    int stillborn; // children in a row that ended before they could work
+};
+
+// A state of the packages that was taken back: not tried again.
+struct condemned {
+    char fingerprint[65]; // "": none
+    char why[500];
 };
 
 struct crew {
@@ -94,7 +106,9 @@ struct crew {
     struct crew_model models[WORKER_MODELS_MAX]; // of the generation that serves, or did last
     size_t model_count;
     char why[500];     // sentence of the last failure to start
-    char refused[500]; // why the last new generation was not taken; "" it was
+    char refused[500]; // why the last new generation was not taken, or was taken back; "" it serves
+    struct condemned condemned[WORKER_CONDEMNED_MAX]; // the last ones, in a ring
+    uint32_t condemned_count;                         // ever
     struct package_watch *watch;
     struct crew_counts counts;
     struct child_answer answer; // of the child that is being heard
@@ -108,6 +122,7 @@ void crew_fit_memory(struct crew *c); // sets limit, from what the serving gener
 void crew_give_up(struct crew *c, const char *sentence); // nothing once the crew was ready
 
 // generation.c
+void generation_let_load(struct generation *g); // it waits for that
 // Starts a zygote as the coming generation. There must be none yet.
 enum err generation_start(struct crew *c, struct error *error) MUST_CHECK;
 // Kills the zygote, and its children with it; forgets it. No slot may have a child of it.
@@ -115,11 +130,15 @@ void generation_end(struct generation *g);
 
 // change.c
 void change_start(struct crew *c);          // of the first zygote, or of one that follows
+void change_on_loads(struct generation *g); // it has something new to load
 void change_on_ready(struct generation *g); // it is proved
 void change_on_same(struct generation *g, uint32_t which); // it found what is there already
 void change_on_failed(struct generation *g, const char *sentence);
 void change_on_end(struct generation *g, const char *sentence); // its zygote is gone
 void change_on_fewer(struct generation *g);                     // a child of it has ended
+// A job or a child of the serving generation has ended badly. True: it is taken back, children have
+// changed to the one before; what ended badly last, in a sentence, is said to be the reason.
+bool change_back_if_failed(struct crew *c, const char *sentence);
 void change_on_idle(
     struct slot *s); // at a job's boundary: brings a child of the serving generation
 

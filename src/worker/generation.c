@@ -30,9 +30,9 @@ static void take_death(struct generation *g, const struct zygote_report *report)
     struct crew *c = g->crew;
     CHECK(report->slot < (uint32_t)c->config.children && g->children > 0);
     struct slot *s = &c->slots[report->slot];
-    g->children--;
     if (s->generation == g && s->serial == report->serial) // else it was retired
         slot_died(s, report);
+    g->children--; // only now: g must not go while its slot is looked at
     change_on_fewer(g); // may free g
 }
 
@@ -50,6 +50,9 @@ static void on_report(void *ctx, uint32_t events)
         return;
     }
     switch (report.kind) {
+    case ZYGOTE_LOADS:
+        change_on_loads(g);
+        break;
     case ZYGOTE_MODEL:
         take_model(g, &report);
         break;
@@ -108,6 +111,15 @@ static void on_load_limit(void *ctx)
     change_on_failed(ctx, sentence);
 }
 
+// Fingerprints of what need not be loaded: what serves, what is kept, what was taken back.
+static void list_known(const struct crew *c, struct buf *out)
+{
+    buf_printf(out, "%s,%s", c->serving != NULL ? c->serving->fingerprint : "",
+               c->kept != NULL ? c->kept->fingerprint : "");
+    for (size_t i = 0; i < WORKER_CONDEMNED_MAX; i++)
+        buf_printf(out, ",%s", c->condemned[i].fingerprint);
+}
+
 static enum err spawn(struct generation *g, struct error *error)
 {
     struct crew *c = g->crew;
@@ -117,15 +129,14 @@ static enum err spawn(struct generation *g, struct error *error)
         return fail(error, ERR_IO, errno, "make the zygote's socket");
     g->control_fd = pair[0];
     AUTO_FD int theirs = pair[1];
+    AUTO_BUF struct buf known = {0};
     const char *argv[16] = {"smelt",   "zygote",      "--fd",     "3",
                             "--model", config->model, "--models", config->search_path};
     size_t n = 8;
-    char known[140];
-    if (c->serving != NULL) {
-        snprintf(known, sizeof known, "%s,%s", c->serving->fingerprint,
-                 c->kept != NULL ? c->kept->fingerprint : "");
+    if (c->serving != NULL || c->kept != NULL) {
+        list_known(c, &known);
         argv[n++] = "--known";
-        argv[n++] = known;
+        argv[n++] = known.data;
     }
     if (config->exec != NULL) {
         argv[n++] = "--exec";
@@ -141,6 +152,23 @@ static enum err spawn(struct generation *g, struct error *error)
     TRY(loop_watch_add(config->loop, &g->pid_watch, g->pid_fd, EPOLLIN, on_end, g, error));
     return loop_watch_add(config->loop, &g->control_watch, g->control_fd, EPOLLIN, on_report, g,
                           error);
+}
+
+static void limit_loading(struct generation *g)
+{
+    struct loop *loop = g->crew->config.loop;
+    loop_timer_set(loop, &g->limit, loop_now_ms(loop) + WORKER_LOAD_S_MAX * 1000, on_load_limit, g);
+}
+
+void generation_let_load(struct generation *g)
+{
+    const struct zygote_request request = {.kind = ZYGOTE_LOAD};
+    g->waits = false;
+    g->loaded = true;
+    limit_loading(g);
+    // cannot fail but by the zygote's death, which is seen elsewhere
+    if (send(g->control_fd, &request, sizeof request, MSG_NOSIGNAL) < 0)
+        log_event(LOG_DEBUG, "load_unsent", "generation=%u errno=%d", g->number, errno);
 }
 
 enum err generation_start(struct crew *c, struct error *error)
@@ -161,8 +189,7 @@ enum err generation_start(struct crew *c, struct error *error)
         generation_end(g);
         return err;
     }
-    loop_timer_set(c->config.loop, &g->limit,
-                   loop_now_ms(c->config.loop) + WORKER_LOAD_S_MAX * 1000, on_load_limit, g);
+    limit_loading(g);
     return OK;
 }
 

@@ -86,6 +86,12 @@ void poller_metrics(const struct poller *p, struct buf *out)
                crew.generation);
     add_counter(&m, "smelt_worker_generations_refused_total", "",
                 "Changed packages that were not taken.", (double)crew.refused);
+    add_counter(&m, "smelt_worker_generations_taken_back_total", "",
+                "New generations that failed on jobs, and were replaced by the one before.",
+                (double)crew.taken_back);
+    metric_set(metrics_gauge(&m, "smelt_worker_generations_loaded", "",
+                             "In memory, or on their way there; at most two."),
+               crew.loaded);
     add_counter(&m, "smelt_worker_jobs_abandoned_total", "",
                 "Dead letters that had no result, and got one.", (double)dead.abandoned);
     metric_set(metrics_gauge(&m, "smelt_worker_dead_letters", "",

@@ -49,7 +49,11 @@ static inline size_t slot_note_offset(uint32_t lane)
     return SLOT_NOTES_OFFSET + lane * SLOT_NOTE_BYTES_MAX;
 }
 
-enum zygote_request_kind { ZYGOTE_START, ZYGOTE_KILL };
+enum zygote_request_kind {
+    ZYGOTE_START,
+    ZYGOTE_KILL,
+    ZYGOTE_LOAD, // there is room: the answer to ZYGOTE_LOADS
+};
 
 struct zygote_request {
     uint32_t kind;
@@ -60,9 +64,10 @@ struct zygote_request {
 // end of the pipe that is its standard error.
 enum { ZYGOTE_START_FDS = 3 };
 
-// One ZYGOTE_MODEL for each model, in the order of --model, then ZYGOTE_READY; or ZYGOTE_SAME; or
-// ZYGOTE_FAILED.
+// ZYGOTE_SAME; or ZYGOTE_LOADS, and when it may one ZYGOTE_MODEL for each model, in the order of
+// --model, then ZYGOTE_READY; or, at any time before, ZYGOTE_FAILED.
 enum zygote_report_kind {
+    ZYGOTE_LOADS, // it would load now, and waits until there is room in memory
     ZYGOTE_MODEL,
     ZYGOTE_READY,
     ZYGOTE_SAME, // nothing was loaded: the packages are what a generation has already

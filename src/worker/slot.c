@@ -170,6 +170,7 @@ static void arm_deadline(struct slot *s)
     const struct lane *lane = &s->lanes[s->order[0]];
     s->begun_ms = loop_now_ms(s->crew->config.loop);
     s->cancelling = false;
+    trial_begun(&s->generation->trials[lane->model]);
     said_begin(&s->said);
     int64_t end_ms = s->begun_ms + lane->timeout_ms;
     if (lane->deadline_ms > 0 && lane->deadline_ms < end_ms)
@@ -261,6 +262,34 @@ void slot_hand_over(struct slot *s, void *task, const struct crew_job *in)
         arm_deadline(s);
 }
 
+// --- the generation's trial ---
+
+// The first job ended badly, and it is not clear that something else than the model is to blame. A
+// job's own deadline may be any time.
+static void note_bad_end(struct slot *s, uint32_t lane_index)
+{
+    const struct lane *lane = &s->lanes[lane_index];
+    const struct span picture = {s->memory + slot_lane_offset(lane_index), lane->picture_bytes};
+    bool late = lane->deadline_ms > 0 && loop_now_ms(s->crew->config.loop) >= lane->deadline_ms;
+    if (!late)
+        trial_bad(&s->generation->trials[lane->model], picture);
+}
+
+// All generations decode with the same code: what dies there dies of its picture.
+static void note_death(struct slot *s, const struct crew_death *death)
+{
+    if (!s->begun)
+        s->generation->stillborn++;
+    else if (s->pending > 0 && !death->cancelled && strcmp(death->where, "decode") != 0)
+        note_bad_end(s, s->order[0]);
+}
+
+static void note_answer(struct slot *s, enum err err, uint32_t lane)
+{
+    if (err == ERR_TIMEOUT || err == ERR_NOMEM || err == ERR_INTERNAL)
+        note_bad_end(s, lane);
+}
+
 // --- death ---
 
 void slot_bury(struct slot *s, const struct crew_death *death)
@@ -287,6 +316,16 @@ void slot_bury(struct slot *s, const struct crew_death *death)
     }
 }
 
+static bool hear(struct slot *s);
+
+// What a dead child said may be read after the report of its death: that it began, or an answer.
+static void hear_rest(struct slot *s)
+{
+    uint32_t serial = s->serial;
+    while ((s->state == SLOT_STARTING || s->state == SLOT_UP) && s->serial == serial && hear(s))
+        continue;
+}
+
 void slot_died(struct slot *s, const struct zygote_report *report)
 {
     struct crew *c = s->crew;
@@ -294,6 +333,9 @@ void slot_died(struct slot *s, const struct zygote_report *report)
     char text[500], where[250];
     if (s->state == SLOT_OFF)
         return;
+    hear_rest(s);
+    if (s->state == SLOT_OFF || s->serial != report->serial)
+        return; // what it said last brought another child
     bool begun = s->begun;
     crew_describe_death(c, report->wait_status, s->hung, s->cancelled, &death);
     said_drain(&s->said);
@@ -311,7 +353,10 @@ void slot_died(struct slot *s, const struct zygote_report *report)
               log_quote(death.where, where, sizeof where));
     c->counts.deaths++;
     s->failures++;
+    note_death(s, &death);
     slot_bury(s, &death);
+    if (change_back_if_failed(c, death.sentence))
+        return; // this slot, too, has its next child
     if (!begun && !c->ever_ready)
         crew_give_up(c, c->why[0] != '\0' ? c->why : death.sentence);
     else if (s->index >= (uint32_t)c->wanted)
@@ -354,6 +399,7 @@ static void on_child_ready(struct slot *s, const struct child_answer *a)
         return;
     }
     s->state = SLOT_UP;
+    s->generation->stillborn = 0;
     s->idle_ms = loop_now_ms(c->config.loop);
     s->begun = true;
     loop_timer_cancel(c->config.loop, &s->deadline);
@@ -395,6 +441,7 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
     }
     answer.model = &s->generation->models[s->lanes[a->lane].model];
     struct lane lane = s->lanes[a->lane];
+    note_answer(s, answer.err, a->lane);
     lane_free(s, a->lane);
     s->failures = 0;
     if (s->pending > 0)
@@ -405,20 +452,25 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
     if (!lane.revoked)
         c->config.handlers.on_answer(c->config.handlers.ctx, lane.task, &answer);
     change_on_idle(s);
+    if (answer.err != OK) {
+        char sentence[200];
+        snprintf(sentence, sizeof sentence, "%.*s", (int)(a->text_bytes < 199 ? a->text_bytes : 199),
+                 a->text);
+        change_back_if_failed(c, sentence);
+    }
 }
 
-static void on_child(void *ctx, uint32_t events)
+// One packet; false: there is none.
+static bool hear(struct slot *s)
 {
     const int64_t US_MAX = INT64_C(86400) * 1000000;
-    struct slot *s = ctx;
     struct child_answer *a = &s->crew->answer;
-    (void)events;
     ssize_t got = recv(s->socket_fd, a, sizeof *a, MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (got <= 0) { // it hung up: its death, if it is one, is reported by the zygote
         loop_watch_remove(s->crew->config.loop, &s->watch);
-        return;
+        return false;
     }
     if ((size_t)got < CHILD_ANSWER_HEAD_BYTES || (size_t)got > sizeof *a ||
         a->text_bytes != (size_t)got - CHILD_ANSWER_HEAD_BYTES || a->lane >= CHILD_LANES ||
@@ -433,6 +485,13 @@ static void on_child(void *ctx, uint32_t events)
         on_child_broken(s, a);
     else
         distrust(s, "a packet of another kind");
+    return true;
+}
+
+static void on_child(void *ctx, uint32_t events)
+{
+    (void)events;
+    hear(ctx);
 }
 
 void slot_close(struct slot *s)

@@ -94,6 +94,17 @@ static enum err look_for_known(const struct zygote *z, const struct zygote_confi
     return OK;
 }
 
+// At most two generations are in memory: the poller says when an older one has gone.
+static void wait_for_room(const struct zygote *z)
+{
+    struct zygote_request request = {.kind = ZYGOTE_KILL};
+    send_report(z, &(struct zygote_report){.kind = ZYGOTE_LOADS});
+    while (recv(z->control_fd, &request, sizeof request, 0) < 0 && errno == EINTR)
+        continue;
+    if (request.kind != ZYGOTE_LOAD)
+        _exit(0); // the poller is gone
+}
+
 static enum err load(struct zygote *z, const struct zygote_config *config, struct error *error)
 {
     if (config->exec != NULL)
@@ -104,10 +115,11 @@ static enum err load(struct zygote *z, const struct zygote_config *config, struc
     TRY(set_signals(z, error));
     if (config->exec != NULL) // what its programs leave behind
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    if (config->exec == NULL && config->known != NULL)
+        TRY(look_for_known(z, config, error));
+    wait_for_room(z);
     if (config->exec != NULL) // the first one proves itself in its children
         return config->known != NULL ? exec_prove(config->exec, error) : OK;
-    if (config->known != NULL)
-        TRY(look_for_known(z, config, error));
     TRY(sandbox_new(&z->sandbox, error));
     // each runs once, here: it proves the model, and children inherit what the first run makes
     TRY(model_set_open(config->model, config->search_path, &z->models, error));

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -37,15 +38,33 @@ static enum err fake_read(struct predictor *p, const char *folder, struct error 
     free(p->package.folder);
     p->package.folder = strdup(folder);
     memcpy(p->package.fingerprint, p->package.sha256, strlen(p->package.sha256));
+    return OK;
+}
+
+// A loaded package takes one of two places beside its folder: what is there a third time fails.
+static enum err fake_take_memory(struct predictor *p, struct error *error)
+{
+    for (int place = 0; place < 2; place++) {
+        char path[300];
+        snprintf(path, sizeof path, "%s-place-%d", p->package.folder, place);
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return OK; // until the process ends; children close it
+        close(fd);
+    }
+    return fail(error, ERR_NOMEM, 0, "three generations in memory");
+}
+
+static enum err fake_load(struct predictor *p, struct error *error)
+{
+    TRY(fake_take_memory(p, error));
     while (strcmp(p->package.sha256, "slow-load") == 0)
         pause();
     return OK;
 }
 
-enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
-                        struct error *error)
+static enum err fake_open(const char *name_or_path, struct predictor **out, struct error *error)
 {
-    (void)search_path;
     if (strcmp(name_or_path, "missing") == 0)
         return fail(error, ERR_NOT_FOUND, 0, "there is no model 'missing' here");
     if (strcmp(name_or_path, "loader-crash") == 0)
@@ -64,11 +83,20 @@ enum err predictor_open(const char *name_or_path, const char *search_path, struc
     return OK;
 }
 
+enum err predictor_open(const char *name_or_path, const char *search_path, struct predictor **out,
+                        struct error *error)
+{
+    (void)search_path;
+    TRY(fake_open(name_or_path, out, error));
+    return strncmp(name_or_path, "file:", 5) == 0 ? fake_load(*out, error) : OK;
+}
+
 enum err predictor_fingerprint(const char *name_or_path, const char *search_path, char out[65],
                                struct error *error)
 {
     struct predictor *p;
-    TRY(predictor_open(name_or_path, search_path, &p, error));
+    (void)search_path;
+    TRY(fake_open(name_or_path, &p, error));
     memcpy(out, p->package.fingerprint, 65);
     predictor_free(p);
     return OK;
@@ -245,7 +273,8 @@ static long attempt(const char *what)
 
 // Commands: "ok TEXT", "bad TEXT" (the picture's fault), "crash", "abort", "exit", "hang" (deaf),
 // "slow MS" (hears cancel), "try CALL", "garbage", "not-json", "memory", "environment NAME",
-// "write-slot", "pid".
+// "write-slot", "pid", "nomem". A package "real-COMMAND" does that for all pictures but its sample and
+// "ok".
 enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
                        int64_t deadline_ms, struct prediction_result *out, struct error *error)
 {
@@ -259,6 +288,10 @@ enum err predictor_run(struct predictor *p, struct span picture, const atomic_in
         strcpy(text, "crash");
     if (memcmp(text, "\x89PNG", 4) == 0) // the proof
         snprintf(p->say, sizeof p->say, "{\"predictions\":[{\"label\":\"a\",\"score\":1}]}");
+    else if (strncmp(p->package.sha256, "real-", 5) == 0 && strncmp(text, "ok", 2) != 0)
+        strcpy(text, p->package.sha256 + 5); // it is well on its sample alone
+    if (strcmp(text, "nomem") == 0)
+        return fail(error, ERR_NOMEM, 0, "no memory for the tensors");
     if (strncmp(text, "bad ", 4) == 0)
         return fail(error, ERR_FORMAT, 0, "%s", text + 4);
     if (strncmp(text, "print ", 6) == 0) {

@@ -36,6 +36,10 @@ static void close_package_crew(void)
     snprintf(path, sizeof path, "%s/content", package);
     unlink(path);
     rmdir(package);
+    for (int place = 0; place < 2; place++) {
+        snprintf(path, sizeof path, "%s-place-%d", package, place);
+        unlink(path);
+    }
 }
 
 // Bounded by the test's own limit.
@@ -182,6 +186,168 @@ START_TEST(many_changes_under_load_lose_no_job)
 }
 END_TEST
 
+// Children that are busy hold the memory of their generation: a newer one waits for them.
+START_TEST(no_more_than_two_generations_are_in_memory)
+{
+    open_package_crew("v1", 2);
+    hand(0, "slow 1200");
+    put_content("v2");
+    run_until_generation(2);
+    hand(1, "slow 1200");
+    put_content("v3"); // the first one is kept, and busy
+    crew_reload(b.crew);
+    while (crew_counts(b.crew).generation < 3) {
+        run_ms(5);
+        ck_assert_int_le(crew_counts(b.crew).loaded, 2);
+    }
+    ck_assert_str_eq(b.text[0], "{\"said\":\"slow 1200\"}"); // it was not hurried
+    put_content("v4");
+    run_until_generation(4);
+    ask(2, "{\"sha\":\"v4\"}");
+    ck_assert_uint_eq(crew_counts(b.crew).refused, 0); // "three generations in memory"
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 0);
+    close_package_crew();
+}
+END_TEST
+
+// --- taken back ---
+
+static void expect_taken_back(const char *why)
+{
+    AUTO_BUF struct buf status = {0};
+    ck_assert_uint_eq(crew_counts(b.crew).generation, 1);
+    ck_assert_uint_eq(crew_counts(b.crew).taken_back, 1);
+    crew_status(b.crew, &status);
+    ck_assert_msg(strstr(status.data, why) != NULL, "%s", status.data);
+    ck_assert_ptr_nonnull(strstr(status.data, "taken back"));
+    ask(60, "{\"sha\":\"v1\"}");
+}
+
+// Hands over jobs that the new generation cannot do, each with a picture of its own.
+static void spoil(int task)
+{
+    char picture[40];
+    snprintf(picture, sizeof picture, "picture %d", task);
+    while (crew_room(b.crew) == 0) // back-off of children that died in a row
+        run_ms(5);
+    hand(task, picture);
+    run_for(1);
+}
+
+START_TEST(a_generation_that_crashes_on_jobs_is_taken_back)
+{
+    open_package_crew("v1", 1);
+    pid_t first = zygote_of(getpid());
+    ask(0, "{\"sha\":\"v1\"}");
+    put_content("real-crash");
+    run_until_generation(2); // its proof was good
+    for (int i = 1; i <= WORKER_TRIAL_BAD; i++) {
+        ck_assert_uint_eq(crew_counts(b.crew).generation, 2);
+        spoil(i);
+        ck_assert_str_eq(b.text[i], "death");
+    }
+    expect_taken_back("killed by signal 11");
+    ck_assert_int_eq(zygote_of(getpid()), first); // without loading
+    put_content("real-crash");                    // as it was: not tried again
+    crew_reload(b.crew);
+    run_ms(1500);
+    expect_taken_back("killed by signal 11");
+    put_content("v3"); // something else
+    while (crew_counts(b.crew).generation == 1)
+        run_ms(5);
+    ask(1, "{\"sha\":\"v3\"}");
+    AUTO_BUF struct buf status = {0};
+    crew_status(b.crew, &status);
+    ck_assert_ptr_null(strstr(status.data, "taken back"));
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(a_generation_that_hangs_or_has_no_memory_is_taken_back)
+{
+    static const char *const bad[] = {"real-nomem", "real-hang"},
+                             *const why[] = {"no memory for the tensors", "no answer within"};
+    for (int k = 0; k < 2; k++) {
+        open_package_crew("v1", 3);
+        b.timeout_ms = 50;
+        put_content(bad[k]);
+        run_until_generation(2);
+        for (int i = 0; i < 3; i++) {
+            char picture[40];
+            snprintf(picture, sizeof picture, "picture %d", i);
+            hand(i, picture);
+        }
+        run_for(3);
+        expect_taken_back(why[k]);
+        close_package_crew();
+    }
+}
+END_TEST
+
+START_TEST(one_poison_picture_takes_nothing_back)
+{
+    open_package_crew("v1", 1);
+    put_content("v2");
+    run_until_generation(2);
+    for (int i = 0; i < 3 * WORKER_TRIAL_BAD; i++) {
+        while (crew_room(b.crew) == 0)
+            run_ms(5);
+        hand(i, i % 2 == 0 ? "crash" : "abort"); // two of them, again and again
+        run_for(1);
+        ck_assert_str_eq(b.text[i], "death");
+    }
+    ck_assert_uint_eq(crew_counts(b.crew).generation, 2);
+    ck_assert_uint_eq(crew_counts(b.crew).taken_back, 0);
+    close_package_crew();
+}
+END_TEST
+
+START_TEST(pictures_that_crashed_the_one_before_as_well_take_nothing_back)
+{
+    static const char *const poison[] = {"crash", "abort", "exit", "try open"};
+    open_package_crew("v1", 1);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 4; i++) {
+            while (crew_room(b.crew) == 0)
+                run_ms(5);
+            hand(i, poison[i]);
+            run_for(1);
+            ck_assert_str_eq(b.text[i], "death");
+        }
+        put_content("v2");
+        run_until_generation(2);
+    }
+    ck_assert_uint_eq(crew_counts(b.crew).taken_back, 0);
+    close_package_crew();
+}
+END_TEST
+
+static void ask_ok(int task)
+{
+    hand(task, "ok");
+    run_for(1);
+    ck_assert_str_eq(b.text[task], "{\"said\":\"ok\"}");
+}
+
+START_TEST(a_few_bad_ends_among_many_good_ones_take_nothing_back)
+{
+    open_package_crew("v1", 1);
+    put_content("real-crash");
+    run_until_generation(2);
+    for (int i = 0; i < 60; i++) {
+        while (crew_room(b.crew) == 0)
+            run_ms(5);
+        if (i % 15 == 14)
+            spoil(i);
+        else
+            ask_ok(i);
+    }
+    ck_assert_uint_eq(crew_counts(b.crew).deaths, 4);
+    ck_assert_uint_eq(crew_counts(b.crew).generation, 2);
+    close_package_crew();
+}
+END_TEST
+
 START_TEST(a_zygote_killed_while_it_is_coming_changes_nothing)
 {
     open_package_crew("v1", 1);
@@ -276,6 +442,12 @@ int main(int argc, char **argv)
                                   a_bad_package_leaves_the_old_one_serving_and_says_why,
                                   the_generation_before_comes_back_without_loading,
                                   many_changes_under_load_lose_no_job,
+                                  no_more_than_two_generations_are_in_memory,
+                                  a_generation_that_crashes_on_jobs_is_taken_back,
+                                  a_generation_that_hangs_or_has_no_memory_is_taken_back,
+                                  one_poison_picture_takes_nothing_back,
+                                  pictures_that_crashed_the_one_before_as_well_take_nothing_back,
+                                  a_few_bad_ends_among_many_good_ones_take_nothing_back,
                                   a_zygote_killed_while_it_is_coming_changes_nothing,
                                   the_crew_grows_with_its_jobs_and_shrinks_when_idle,
                                   memory_limits_the_number_of_children,
