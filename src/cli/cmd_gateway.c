@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/commands.h"
-#include "cli/model_names.h"
 #include "cli/options.h"
+#include "cli/served_models.h"
 #include "engine/package.h"
 #include "engine/package_default.h"
 #include "gateway/gateway.h"
@@ -16,8 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { MODELS_MAX = 64 };
 
 static const struct option table[] = {
     {"gateway-listen", "ADDR:PORT", "127.0.0.1:8080",
@@ -45,36 +43,30 @@ struct command_state {
     struct http_client *http; // of the keys
     struct keys *keys;
     struct gateway *gateway;
-    struct gateway_model models[MODELS_MAX];
-    size_t model_count;
+    struct served_models *models;
     int ready_fd;
     struct watch lifeline;
 };
 
-// --model: each is a package on this machine, or only the name of one that the workers have.
+static void on_models(void *ctx)
+{
+    struct command_state *c = ctx;
+    size_t count;
+    const struct gateway_model *list = served_models_list(c->models, &count);
+    if (c->gateway != NULL)
+        gateway_set_models(c->gateway, list, count);
+}
+
 static enum err read_models(struct command_state *c, struct error *error)
 {
     AUTO_BUF struct buf search_path = {0};
     package_search_path(options_get(&c->options, "models"), &search_path);
+    const char *folders = arena_copy(&c->arena, buf_view(&search_path));
     const char *list = options_get(&c->options, "model");
-    struct span rest = span_from(list != NULL ? list : package_default_name(search_path.data));
-    while (rest.len > 0) {
-        struct span part = span_trim(span_cut(rest, ',', &rest));
-        if (part.len == 0)
-            continue;
-        if (c->model_count == MODELS_MAX)
-            return fail(error, ERR_LIMIT, 0, "--model names more than %d models", MODELS_MAX);
-        const char *given = arena_copy(&c->arena, part), *name = given, *description = "";
-        struct error why;
-        if (model_name_find(given, options_get(&c->options, "models"), &c->arena, &name,
-                            &description, &why) != OK &&
-            (why.code != ERR_NOT_FOUND || strchr(given, '/') != NULL))
-            return fail(error, why.code, 0, "%s", why.msg);
-        c->models[c->model_count++] = (struct gateway_model){name, description};
-    }
-    if (c->model_count == 0)
-        return fail(error, ERR_ARGUMENT, 0, "--model names no model");
-    return OK;
+    if (list == NULL)
+        list = package_default_name(folders);
+    return served_models_open(c->loop, list, folders, options_get(&c->options, "data"), on_models, c,
+                              &c->models, error);
 }
 
 static void on_ready(void *ctx)
@@ -139,14 +131,13 @@ static enum err run(struct command_state *c, int lifeline_fd, int max_receive_co
         .bucket_allow = options_get(&c->options, "bucket-allow"),
         .create = !options_on(&c->options, "no-create"),
         .max_receive_count = max_receive_count,
-        .models = c->models,
         .on_ready = on_ready,
         .on_stopped = on_stopped,
         .ctx = c,
     };
-    TRY(read_models(c, error));
-    config.model_count = c->model_count;
     TRY(loop_new(&c->loop, error));
+    TRY(read_models(c, error));
+    config.models = served_models_list(c->models, &config.model_count);
     config.loop = c->loop;
     TRY(loop_signals(c->loop, signals, on_signal, c, error));
     TRY(process_lifeline(c->loop, &c->lifeline, lifeline_fd, on_parent_gone, c, error));
@@ -175,6 +166,7 @@ static int run_with_options(struct command_state *c)
         process_failed(c->ready_fd, error.msg);
     }
     gateway_free(c->gateway);
+    served_models_close(c->models);
     keys_close(c->keys);
     http_client_free(c->http);
     loop_free(c->loop);

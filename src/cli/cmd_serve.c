@@ -157,6 +157,7 @@ static void worker_arguments(void *ctx, int port, const char **argv)
     (void)port;
     set_environment(serve);
     begin(serve, argv, "worker");
+    add(argv, "--data", options_get(&serve->options, "data"));
     add_given(serve, argv, "bucket-allow", "--bucket-allow");
     if (options_get(&serve->options, "exec") != NULL) {
         add(argv, "--exec", options_get(&serve->options, "exec"));
@@ -178,6 +179,7 @@ static void gateway_arguments(void *ctx, int port, const char **argv)
     struct serve *serve = ctx;
     set_environment(serve);
     begin(serve, argv, "gateway");
+    add(argv, "--data", options_get(&serve->options, "data"));
     add_given(serve, argv, "bucket-allow", "--bucket-allow");
     add(argv, "--gateway-listen", listen_on(serve, GATEWAY, "gateway-listen", port));
     if (options_get(&serve->options, "exec") != NULL)

@@ -11,6 +11,7 @@
 #include "engine/package.h"
 #include "engine/package_default.h"
 #include "job/job.h"
+#include "worker/crew.h"
 #include "worker/lifecycle.h"
 #include "worker/zygote.h"
 
@@ -129,10 +130,11 @@ static int run_worker(const struct options *o)
         fprintf(stderr, "smelt: %s\n", error.msg);
         return 2;
     }
-    AUTO_BUF struct buf models = {0}, credentials = {0};
+    const char *data = options_get(o, "data");
+    AUTO_BUF struct buf models = {0}, credentials = {0}, state = {0};
     find_models(o, &models);
-    if (options_get(o, "data") != NULL)
-        buf_printf(&credentials, "%s/credentials", options_get(o, "data"));
+    buf_printf(&credentials, "%s/credentials", data != NULL ? data : "");
+    buf_printf(&state, "%s/" CREW_STATE_FILE, data != NULL ? data : "");
     if (model == NULL)
         model = package_default_name(models.data != NULL ? models.data : "");
     const struct worker_config config = {.model = model,
@@ -150,7 +152,8 @@ static int run_worker(const struct options *o)
                                          .region = options_get(o, "region"),
                                          .credentials_file = options_get(o, "credentials"),
                                          .data_credentials_file =
-                                             credentials.len > 0 ? credentials.data : NULL,
+                                             data != NULL ? credentials.data : NULL,
+                                         .state_file = data != NULL ? state.data : NULL,
                                          .ca_bundle = getenv("AWS_CA_BUNDLE"),
                                          .queue = options_get(o, "queue"),
                                          .bucket = options_get(o, "bucket"),

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cli/model.h"
 #include "cli/options.h"
+#include "cli/pool_state.h"
 #include "engine/package.h"
 #include "engine/package_default.h"
 
@@ -109,6 +110,29 @@ static int print_all(const struct listing *l, const char *default_name, bool jso
     return status;
 }
 
+// What the pool of this data directory made of the packages.
+static void print_pool(const char *data, bool json)
+{
+    AUTO_ARENA struct arena arena = {0};
+    struct pool_state state;
+    struct error error;
+    if (pool_state_read(data, &arena, &state, &error) != OK) {
+        if (error.code != ERR_NOT_FOUND)
+            fprintf(stderr, "smelt: %s\n", error.msg);
+        return;
+    }
+    if (json) {
+        printf("{\"pool\":%s}\n", state.json);
+        return;
+    }
+    printf("\nThe pool of %s (generation %d):\n", data, state.generation);
+    for (size_t i = 0; i < state.count; i++)
+        printf("  serves %-13s %-18s %.12s\n", state.serving[i].name, state.serving[i].precision,
+               state.serving[i].sha256);
+    if (state.refused[0] != '\0')
+        printf("! refused %s: %s\n", state.refused_at, state.refused);
+}
+
 static int list(const char *folders, bool json)
 {
     AUTO_BUF struct buf search_path = {0};
@@ -133,7 +157,8 @@ static int list(const char *folders, bool json)
 
 static const struct option table[] = {
     {"models", "DIRS", NULL, "folders that hold packages, with colons between them"},
-    {"json", NULL, NULL, "one JSON line per package"},
+    {"data", "DIR", "smelt-data", "of a pool on this machine: what it serves and what it refused"},
+    {"json", NULL, NULL, "one JSON line per package, and one of the pool, if there is one"},
     {0},
 };
 
@@ -151,6 +176,7 @@ int model_list_main(int argc, char **argv)
         status = 2;
     } else {
         status = list(options_get(&o, "models"), options_on(&o, "json"));
+        print_pool(options_get(&o, "data"), options_on(&o, "json"));
     }
     options_release(&o);
     return status;

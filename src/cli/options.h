@@ -53,7 +53,8 @@ bool options_workers(const struct options *o, int usable, int *min, int *max);
     {"credentials", "FILE", NULL,                                                                  \
      "the keys' file (default: AWS_ACCESS_KEY_ID …, web identity, AWS_PROFILE, DIR/credentials of\n"\
      "--data, container, EC2 instance role; docs/aws.md)"},                                        \
-    {"data", "DIR", NULL, "of a `smelt serve` on this machine, for its keys"}
+    {"data", "DIR", NULL,                                                                          \
+     "of a `smelt serve` on this machine: for its keys, and what its pool serves"}
 // clang-format on
 
 // What each role gets from its supervisor, beside its own options.

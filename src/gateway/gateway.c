@@ -93,6 +93,13 @@ enum err gateway_new(const struct gateway_config *config, struct gateway **out, 
     return OK;
 }
 
+void gateway_set_models(struct gateway *g, const struct gateway_model *models, size_t count)
+{
+    CHECK(count > 0);
+    g->config.models = models;
+    g->config.model_count = count;
+}
+
 int gateway_port(const struct gateway *g)
 {
     return http_server_port(g->server);

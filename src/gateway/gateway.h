@@ -14,6 +14,7 @@ struct gateway;
 struct gateway_model {
     const char *name;        // as in ?model=NAME
     const char *description; // a sentence for people, "" if none is known
+    const char *given;       // what else jobs may call it: the pool's --model; NULL: nothing
 };
 
 struct gateway_config { // everything is borrowed and must outlive the gateway
@@ -42,6 +43,8 @@ struct gateway_config { // everything is borrowed and must outlive the gateway
 enum err gateway_new(const struct gateway_config *config, struct gateway **out,
                      struct error *error) MUST_CHECK;
 int gateway_port(const struct gateway *g);
+// Other models from now on, borrowed like those of the configuration.
+void gateway_set_models(struct gateway *g, const struct gateway_model *models, size_t count);
 // Drain: takes no more jobs, lets running submissions finish, tells clients that wait that their
 // job is queued, then calls on_stopped (at the latest after GATEWAY_DRAIN_S_MAX).
 void gateway_stop(struct gateway *g);

@@ -233,10 +233,12 @@ static bool choose_model(struct visit *v)
     if (http_request_query(v->request, "model", &query))
         v->model = arena_copy(&v->request->arena, query);
     if (v->model == NULL || v->model[0] == '\0')
-        v->model = config->models[0].name;
+        v->model = arena_copy(&v->request->arena, span_from(config->models[0].name));
     AUTO_BUF struct buf names = {0};
     for (size_t i = 0; i < config->model_count; i++) {
-        if (strcmp(config->models[i].name, v->model) == 0)
+        const char *given = config->models[i].given;
+        if (strcmp(config->models[i].name, v->model) == 0 ||
+            (given != NULL && strcmp(given, v->model) == 0))
             return true;
         buf_printf(&names, "%s%s", i == 0 ? "" : ", ", config->models[i].name);
     }

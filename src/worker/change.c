@@ -5,6 +5,7 @@
 #include "worker/crew_internal.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -119,6 +120,7 @@ static void serve(struct generation *g, bool keep_last)
     watch_packages(c);
     crew_fit_memory(c);
     change_over(c);
+    crew_state_write(c);
 }
 
 // A program's files are on disk: a zygote that was started before them has nothing that they have
@@ -142,6 +144,13 @@ void change_on_idle(struct slot *s)
 }
 
 // --- how a start ends ---
+
+static void say_refused(struct crew *c, const char *why, int64_t wall_ms)
+{
+    snprintf(c->refused, sizeof c->refused, "%s", why);
+    c->refused_wall_ms = wall_ms;
+    crew_state_write(c);
+}
 
 static void look_again(struct crew *c)
 {
@@ -210,20 +219,21 @@ void change_on_same(struct generation *g, uint32_t which)
     if (g != c->coming)
         return;
     generation_end(g);
-    c->refused[0] = '\0';
-    if (which >= FIRST_CONDEMNED && which < FIRST_CONDEMNED + WORKER_CONDEMNED_MAX) {
-        snprintf(c->refused, sizeof c->refused, "%s", c->condemned[which - FIRST_CONDEMNED].why);
-        log_event(LOG_WARN, "models_not_tried_again", "why=%s",
-                  log_quote(c->refused, text, sizeof text));
-        which = c->serving == NULL; // then what is kept
-    }
-    if (which == 1 && c->kept != NULL) {
+    const struct condemned *condemned = NULL;
+    if (which >= FIRST_CONDEMNED && which < FIRST_CONDEMNED + WORKER_CONDEMNED_MAX)
+        condemned = &c->condemned[which - FIRST_CONDEMNED];
+    bool back = which == 1 || (condemned != NULL && c->serving == NULL);
+    if (back && c->kept != NULL) {
         log_event(LOG_INFO, "generation_back", "generation=%u", c->kept->number);
         serve(c->kept, true);
     } else {
         log_event(LOG_INFO, "models_unchanged", "generation=%u", c->generation_number);
         watch_packages(c);
     }
+    if (condemned != NULL)
+        log_event(LOG_WARN, "models_not_tried_again", "why=%s",
+                  log_quote(condemned->why, text, sizeof text));
+    say_refused(c, condemned != NULL ? condemned->why : "", condemned != NULL ? condemned->wall_ms : 0);
     look_again(c);
 }
 
@@ -242,7 +252,6 @@ void change_on_failed(struct generation *g, const char *sentence)
         return;
     }
     c->counts.refused++;
-    snprintf(c->refused, sizeof c->refused, "%s", sentence);
     log_event(LOG_ERROR, "generation_refused", "generation=%u why=%s", c->generation_number,
               log_quote(c->why, text, sizeof text));
     if (c->serving == NULL && c->kept != NULL)
@@ -251,6 +260,7 @@ void change_on_failed(struct generation *g, const char *sentence)
         start_later(c);
     else
         watch_packages(c);
+    say_refused(c, c->why, clock_wall_ms());
     look_again(c);
 }
 
@@ -288,6 +298,7 @@ static void condemn(struct crew *c, const struct generation *g, const char *why)
     struct condemned *at = &c->condemned[c->condemned_count++ % WORKER_CONDEMNED_MAX];
     memcpy(at->fingerprint, g->fingerprint, sizeof at->fingerprint);
     snprintf(at->why, sizeof at->why, "%s", why);
+    at->wall_ms = clock_wall_ms();
 }
 
 static void change_back(struct crew *c, const char *why)
@@ -299,7 +310,7 @@ static void change_back(struct crew *c, const char *why)
     condemn(c, bad, why);
     c->counts.taken_back++;
     serve(c->kept, false);
-    snprintf(c->refused, sizeof c->refused, "%s", why);
+    say_refused(c, why, clock_wall_ms());
 }
 
 bool change_back_if_failed(struct crew *c, const char *sentence)

@@ -11,6 +11,8 @@
 #include "base/limits.h"
 #include "base/loop.h"
 
+#define CREW_STATE_FILE "pool.json" // in the data directory; read by cli/pool_state.h
+
 struct crew;
 
 struct crew_model {
@@ -68,6 +70,8 @@ struct crew_config {
     uint64_t memory_bytes; // for zygote and children together; 0: not known. Fewer children than
                            // `children` are started when they would need more
     bool pin;              // each child to a processor of its own
+    const char *state_file; // NULL, or where to write what serves and what was refused, as JSON,
+                            // each time that it changes: CREW_STATE_FILE of the data directory
     int job_timeout_ms;
     struct crew_handlers handlers;
 };

@@ -90,6 +90,7 @@ struct generation {
 struct condemned {
     char fingerprint[65]; // "": none
     char why[500];
+    int64_t wall_ms; // when that was
 };
 
 struct crew {
@@ -109,6 +110,7 @@ struct crew {
     char refused[500]; // why the last new generation was not taken, or was taken back; "" it serves
     struct condemned condemned[WORKER_CONDEMNED_MAX]; // the last ones, in a ring
     uint32_t condemned_count;                         // ever
+    int64_t refused_wall_ms;
     struct package_watch *watch;
     struct crew_counts counts;
     struct child_answer answer; // of the child that is being heard
@@ -127,6 +129,9 @@ void generation_let_load(struct generation *g); // it waits for that
 enum err generation_start(struct crew *c, struct error *error) MUST_CHECK;
 // Kills the zygote, and its children with it; forgets it. No slot may have a child of it.
 void generation_end(struct generation *g);
+
+// crew_state.c
+void crew_state_write(const struct crew *c); // config.state_file, if wanted
 
 // change.c
 void change_start(struct crew *c);          // of the first zygote, or of one that follows

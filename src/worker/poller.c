@@ -248,6 +248,7 @@ enum err poller_new(const struct poller_config *config, struct poller **out, str
         .loop = config->loop,
         .model = config->model,
         .search_path = config->search_path,
+        .state_file = config->state_file,
         .exec = config->exec,
         .children = config->children,
         .children_min = config->children_min,

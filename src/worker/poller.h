@@ -23,9 +23,10 @@ struct poller_config {
     const char *leases; // file of what is in hand (lease_book.h); NULL: none
     const char *model, *search_path;
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
-    int children, children_min, idle_ms; // these and the next two are the crew's
+    int children, children_min, idle_ms; // these and the next three are the crew's
     uint64_t memory_bytes;
     bool pin;
+    const char *state_file;
     int job_timeout_ms;
     void *ctx;
     void (*on_ready)(void *ctx); // once: model loaded, a child is up, queue and bucket are there

@@ -199,6 +199,7 @@ static enum err open_poller(struct worker *w, struct error *error)
                                          .idle_ms = c->idle_ms,
                                          .memory_bytes = c->memory_bytes,
                                          .pin = c->pin,
+                                         .state_file = c->state_file,
                                          .job_timeout_ms = c->job_timeout_s * 1000,
                                          .ctx = w,
                                          .on_ready = on_ready,

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import pool as pools
+import slow_model
 import smelt
 
 DEMO = os.path.join(smelt.ROOT, "models", "demo")
@@ -106,6 +107,98 @@ def test_a_package_that_fails_its_own_sample_is_not_taken(site, models):
     shutil.copytree(DEMO, models / "demo")  # as it was: nothing to change, and no complaint
     smelt.wait_until(lambda: "refused" not in pool.ready_text(), what="peace")
     assert pool.metric("smelt_worker_generation") == 1
+
+
+def listed(site, models, *args):
+    done = subprocess.run([smelt.PROGRAM, "model", "list", "--models", str(models), "--data", site.data, *args],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_package_that_is_good_on_its_sample_and_not_on_jobs_is_taken_back(site, models):
+    pool = pools.Pool(site, "--models", str(models), "--model", "demo", "--workers", "2", "--job-timeout", "1")
+    picture = smelt.sample("dog-1.jpg")
+    pool.submit("before", picture)
+    sha = pool.result("before")["model_sha256"]
+    first = pool.zygotes()
+    slow = str(models / "demo") + ".slow"  # far too slow for jobs; the proof has a minute
+    os.mkdir(slow)
+    slow_model.write(os.path.join(slow, "slow.onnx"), channels=128, kernel=3, layers=30)
+    with open(os.path.join(slow, "smelt.json"), "w") as f:
+        json.dump({"name": "demo", "version": "2", "file": "slow.onnx"}, f)
+    os.rename(models / "demo", str(models / "demo") + ".old")
+    os.rename(slow, models / "demo")
+    smelt.wait_until(lambda: pool.metric("smelt_worker_generation") == 2, 120, "the slow generation")
+    for n in range(6):
+        pool.submit("job-%d" % n, picture + b"%d" % n)  # different pictures
+    got = [pool.result("job-%d" % n, 120) for n in range(6)]
+    assert all(r["status"] == "succeeded" and r["model_sha256"] == sha for r in got), got
+    assert max(r["attempts"] for r in got) > 1 and pool.zygotes() == first
+    assert pool.metric("smelt_worker_generation") == 1
+    assert pool.metric("smelt_worker_generations_taken_back_total") == 1
+    os.kill(pool.worker.pid, signal.SIGHUP)
+    smelt.wait_until(lambda: "event=models_not_tried_again" in pool.worker.log(), what="a look at the packages")
+    for text in (pool.ready_text(), pool.worker.log(), listed(site, models)):
+        assert "model 'demo'" in text and "different pictures" in text and "taken" in text
+    shutil.rmtree(models / "demo")
+    os.rename(str(models / "demo") + ".old", models / "demo")
+    smelt.wait_until(lambda: "refused" not in pool.ready_text(), what="peace")
+    assert "refused" not in listed(site, models) and "serves demo" in listed(site, models)
+
+
+def test_refusals_stand_in_the_list_of_models(site, models):
+    pool = pools.Pool(site, "--models", str(models), "--model", "demo", "--workers", "1")
+    assert "refused" not in listed(site, models)
+    change(models / "demo", sample={"picture": "sample.jpg", "label": "cat face"})
+    smelt.wait_until(lambda: pool.metric("smelt_worker_generations_refused_total") == 1, what="a refusal")
+    text = smelt.wait_until(lambda: "refused" in listed(site, models) and listed(site, models), what="its line")
+    assert "! refused 20" in text and "'cat face'" in text and "serves demo" in text
+    last = json.loads(listed(site, models, "--json").splitlines()[-1])["pool"]
+    assert last["generation"] == 1 and "'cat face'" in last["refused"]
+    assert [m["name"] for m in last["serving"]] == ["demo"]
+
+
+def names(serve):
+    return [m["name"] for m in smelt.http("GET", serve.gateway_url + "/v1/models")[2]["models"]]
+
+
+def test_the_gateway_follows_the_pool(site, models):
+    serve = site.serve("--models", str(models), "--model", "demo", "--workers", "1")
+    assert names(serve) == ["demo"]
+    change(models / "demo", name="puppies", description="only puppies")
+    smelt.wait_until(lambda: names(serve) == ["puppies"], what="the new name")
+    shown = smelt.http("GET", serve.gateway_url + "/v1/models")[2]["models"][0]
+    assert shown["description"] == "only puppies" and shown["default"]
+    for model in ("", "?model=puppies", "?model=demo"):  # as --model has it, too
+        status, _, job = smelt.http("POST", serve.gateway_url + "/v1/jobs" + model, smelt.sample("dog-1.jpg"),
+                                    {"Content-Type": "image/jpeg", "Prefer": "wait=30"})
+        status, _, job = smelt.http("GET", serve.gateway_url + "/v1/jobs/%s?wait=30" % job["id"])
+        assert job["status"] == "succeeded" and job["model"] == "puppies"
+    change(models / "demo", name="kittens", sample={"picture": "sample.jpg", "label": "cat face"})
+    smelt.wait_until(lambda: "event=generation_refused" in serve.log(), what="a refusal")
+    assert names(serve) == ["puppies"]  # what the pool serves, not what lies there
+
+
+def test_a_gateway_without_a_pool_follows_the_packages(site, models):
+    sqs, s3 = site.role("sqs"), site.role("s3")
+    gateway = site.role("gateway", "--sqs-endpoint", sqs.url, "--s3-endpoint", s3.url, "--models", str(models),
+                        "--model", "demo,far-away", "--gateway-listen", "127.0.0.1:0")
+
+    def shown():
+        return [m["name"] for m in smelt.http("GET", gateway.url + "/v1/models")[2]["models"]]
+    assert shown() == ["demo", "far-away"]
+    change(models / "demo", name="puppies")
+    smelt.wait_until(lambda: shown() == ["puppies", "far-away"], what="the new name")
+    with open(models / "demo" / "smelt.json.new", "w") as f:
+        f.write("{")
+    os.rename(models / "demo" / "smelt.json.new", models / "demo" / "smelt.json")  # half there: as it was
+    smelt.wait_until(lambda: "event=models_unread" in gateway.log(), what="a complaint")
+    assert shown() == ["puppies", "far-away"]
+    shutil.copytree(DEMO, models / "far-away")
+    shutil.rmtree(models / "demo")
+    change(models / "far-away", name="near")
+    smelt.wait_until(lambda: shown() == ["demo", "near"], what="the other package")
 
 
 def test_no_job_is_lost_or_waits_while_packages_change_under_load(site, models):
