@@ -1,17 +1,20 @@
 // smelt bench pipeline: pictures through REST, store, queue, workers and back, beside the bare
 // engine on the same pictures in as many processes; the time that an idle system adds; memory of
-// the children.
+// the children; what the death of one costs; what a pool costs that has nothing to do.
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "cli/bench_bare.h"
+#include "cli/bench_idle.h"
 #include "cli/bench_processes.h"
 #include "cli/bench_started.h"
+#include "cli/bench_successor.h"
 #include "cli/commands.h"
 #include "cli/gateway_client.h"
 #include "cli/options.h"
+#include "engine/package.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -30,6 +33,9 @@ static const struct option table[] = {
     {"pictures", "N", "2000", "pictures in the flood"},
     {"idle", "N", "200", "pictures sent one after the other for the idle latency"},
     {"connections", "N", "64", "requests in flight in the flood"},
+    {"kills", "N", "20", "busy children that are killed; 0: none"},
+    {"idle-workers", "N", "12", "children of the pool that has nothing to do; 0: none such"},
+    {"idle-seconds", "S", "60", "for how long it has nothing to do"},
     {"data", "DIR", NULL, "data directory of the measured system (default: a temporary one)"},
     {0},
 };
@@ -40,7 +46,7 @@ struct sample {
 
 struct pipeline {
     struct options options;
-    long workers, pictures, idle, connections;
+    long workers, pictures, idle, connections, kills, idle_workers, idle_seconds;
     struct bench_files files;
     struct bench_bare bare;
     struct bench_dir data;
@@ -263,6 +269,37 @@ static enum err measure_flood(struct pipeline *p, struct error *error)
     return OK;
 }
 
+static enum err measure_kills(const struct pipeline *p, struct error *error)
+{
+    struct bench_successor s;
+    AUTO_BUF struct buf search_path = {0};
+    if (p->kills == 0)
+        return OK;
+    package_search_path(options_get(&p->options, "models"), &search_path);
+    TRY(bench_successor_run(options_get(&p->options, "model"), search_path.data, (int)p->workers,
+                            &p->files, (int)p->kills, &s, error));
+    report(p, "successor_begins_p50", s.p50_ms, "ms");
+    report(p, "successor_begins_max", s.max_ms, "ms");
+    return OK;
+}
+
+static enum err measure_idle_pool(const struct pipeline *p, struct error *error)
+{
+    struct bench_idle idle;
+    struct bench_dir dir;
+    if (p->idle_workers == 0)
+        return OK;
+    TRY(bench_dir_open(NULL, &dir, error));
+    enum err err =
+        bench_idle_run(options_get(&p->options, "model"), options_get(&p->options, "models"),
+                       (int)p->idle_workers, (int)p->idle_seconds, dir.path, &idle, error);
+    bench_dir_close(&dir);
+    TRY(err);
+    report(p, "idle_pool_cpu", idle.core_percent, "percent of a core");
+    report(p, "idle_pool_sqs", idle.requests_per_minute, "requests/min");
+    return OK;
+}
+
 static enum err measure(struct pipeline *p, struct error *error)
 {
     double seconds, first_seconds;
@@ -278,7 +315,9 @@ static enum err measure(struct pipeline *p, struct error *error)
     TRY(report_disk(p, error));
     TRY(measure_flood(p, error));
     report_memory(p);
-    return OK;
+    bench_stop(&p->serve);
+    TRY(measure_kills(p, error));
+    return measure_idle_pool(p, error);
 }
 
 static bool read_numbers(struct pipeline *p)
@@ -289,7 +328,10 @@ static bool read_numbers(struct pipeline *p)
             options_int(&p->options, "workers", 1, WORKER_CHILDREN_MAX, &p->workers)) &&
            options_int(&p->options, "pictures", 1, PICTURES_MAX, &p->pictures) &&
            options_int(&p->options, "idle", 1, PICTURES_MAX, &p->idle) &&
-           options_int(&p->options, "connections", 1, CONNECTIONS_MAX, &p->connections);
+           options_int(&p->options, "connections", 1, CONNECTIONS_MAX, &p->connections) &&
+           options_int(&p->options, "kills", 0, 10000, &p->kills) &&
+           options_int(&p->options, "idle-workers", 0, WORKER_CHILDREN_MAX, &p->idle_workers) &&
+           options_int(&p->options, "idle-seconds", 1, 3600, &p->idle_seconds);
 }
 
 static enum err prepare(struct pipeline *p, struct error *error)
@@ -333,7 +375,8 @@ int bench_pipeline_main(int argc, char **argv)
     int code =
         options_parse(&p->options, table, "smelt bench pipeline [options]",
                       "Starts a system of its own and measures it: throughput beside the bare "
-                      "engine, idle latency, memory.",
+                      "engine, idle latency, memory; what the death of a child and an idle pool "
+                      "cost.",
                       argc, argv);
     if (code < 0)
         code = bench_with_options(p);

@@ -14,6 +14,9 @@ struct bench_memory {
 // False: none was found or may be read.
 bool bench_memory_of_children(pid_t supervisor, struct bench_memory *out);
 
+// A computing child below this process, the n-th (from 0) of those that there are; 0: none.
+pid_t bench_nth_child(pid_t supervisor, int n);
+
 enum bench_role { BENCH_SQS, BENCH_S3, BENCH_GATEWAY, BENCH_WORKER, BENCH_ROLES };
 
 struct bench_cpu {               // processor time so far, in s

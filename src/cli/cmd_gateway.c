@@ -65,8 +65,8 @@ static enum err read_models(struct command_state *c, struct error *error)
     const char *list = options_get(&c->options, "model");
     if (list == NULL)
         list = package_default_name(folders);
-    return served_models_open(c->loop, list, folders, options_get(&c->options, "data"), on_models, c,
-                              &c->models, error);
+    return served_models_open(c->loop, list, folders, options_get(&c->options, "data"), on_models,
+                              c, &c->models, error);
 }
 
 static void on_ready(void *ctx)

@@ -22,12 +22,10 @@ static void read_fields(const json_t *root, struct arena *arena, struct pool_sta
     out->refused = text_of(arena, root, "refused");
     out->refused_at = text_of(arena, root, "refused_at");
     out->generation = (int)json_integer_value(json_object_get(root, "generation"));
-    json_array_foreach(json_object_get(root, "serving"), i, model)
-        if (out->count < WORKER_MODELS_MAX)
-            out->serving[out->count++] =
-                (struct pool_model){text_of(arena, model, "name"),
-                                    text_of(arena, model, "precision"),
-                                    text_of(arena, model, "sha256")};
+    json_array_foreach(json_object_get(root, "serving"), i,
+                       model) if (out->count < WORKER_MODELS_MAX) out->serving[out->count++] =
+        (struct pool_model){text_of(arena, model, "name"), text_of(arena, model, "precision"),
+                            text_of(arena, model, "sha256")};
 }
 
 enum err pool_state_read(const char *data, struct arena *arena, struct pool_state *out,

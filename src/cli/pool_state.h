@@ -9,7 +9,7 @@ struct pool_model {
     const char *name, *precision, *sha256;
 };
 
-struct pool_state { // everything is in the arena
+struct pool_state {    // everything is in the arena
     const char *json;  // the file's text, one line
     const char *model; // --model of the pool
     int generation;    // that serves; 0: none

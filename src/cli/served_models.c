@@ -135,11 +135,8 @@ enum err served_models_open(struct loop *loop, const char *list, const char *sea
     struct served_models *s = calloc(1, sizeof *s);
     AUTO_BUF struct buf folders = {0}, names = {0};
     CHECK(s != NULL);
-    *s = (struct served_models){.list = list,
-                                .search_path = search_path,
-                                .data = data,
-                                .on_change = on_change,
-                                .ctx = ctx};
+    *s = (struct served_models){
+        .list = list, .search_path = search_path, .data = data, .on_change = on_change, .ctx = ctx};
     enum err err = read_all(s, &s->now, error);
     if (err != OK) {
         served_models_close(s);

@@ -1,5 +1,5 @@
-// The models that a gateway names: of --model, under the names that the pool of this machine says it
-// serves; where there is none, as the packages on this machine say. Follows both as they change.
+// The models that a gateway names: of --model, under the names that the pool of this machine says
+// it serves; where there is none, as the packages on this machine say. Follows both as they change.
 #pragma once
 
 #include "base/loop.h"

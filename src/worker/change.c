@@ -233,7 +233,8 @@ void change_on_same(struct generation *g, uint32_t which)
     if (condemned != NULL)
         log_event(LOG_WARN, "models_not_tried_again", "why=%s",
                   log_quote(condemned->why, text, sizeof text));
-    say_refused(c, condemned != NULL ? condemned->why : "", condemned != NULL ? condemned->wall_ms : 0);
+    say_refused(c, condemned != NULL ? condemned->why : "",
+                condemned != NULL ? condemned->wall_ms : 0);
     look_again(c);
 }
 

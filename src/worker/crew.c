@@ -98,6 +98,8 @@ enum err crew_new(const struct crew_config *config, struct crew **out, struct er
         c->slots[i].socket_fd = c->slots[i].memory_fd = -1;
     }
     c->watch = package_watch_new(config->loop, config->search_path, config->model, on_packages, c);
+    if (config->exec == NULL) // from before they are read; in packages, when it is known which
+        package_watch_reset(c->watch, NULL, 0);
     enum err err = generation_start(c, error);
     if (err != OK) {
         crew_free(c);

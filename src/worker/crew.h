@@ -39,6 +39,7 @@ struct crew_answer { // valid during the callback
 };
 
 struct crew_death {     // valid during the callback
+    uint32_t child;     // number of its slot
     bool hung;          // killed by us for its deadline
     bool cancelled;     // killed by us: it did not hear crew_cancel
     int signal;         // 0: none, it ended by itself
@@ -67,9 +68,9 @@ struct crew_config {
     int children;     // at most; 1 … WORKER_CHILDREN_MAX
     int children_min; // that stay when nothing is to do; 0: children
     int idle_ms;      // after which a child above that least goes; 0: WORKER_IDLE_S
-    uint64_t memory_bytes; // for zygote and children together; 0: not known. Fewer children than
-                           // `children` are started when they would need more
-    bool pin;              // each child to a processor of its own
+    uint64_t memory_bytes;  // for zygote and children together; 0: not known. Fewer children than
+                            // `children` are started when they would need more
+    bool pin;               // each child to a processor of its own
     const char *state_file; // NULL, or where to write what serves and what was refused, as JSON,
                             // each time that it changes: CREW_STATE_FILE of the data directory
     int job_timeout_ms;
@@ -102,9 +103,9 @@ void crew_rebalance(struct crew *c, bool everything);
 
 // Looks whether packages changed. If so a new zygote loads them, proves itself on their sample
 // pictures, and children change over to it between two jobs; if it cannot, all stays as it is. If
-// it fails on jobs afterwards (worker/trial.h), children change back, and what is in the packages is
-// not tried again until it is something else.
-// Changes on disk are noticed without this, where the kernel has inotify.
+// it fails on jobs afterwards (worker/trial.h), children change back, and what is in the packages
+// is not tried again until it is something else. Changes on disk are noticed without this, where
+// the kernel has inotify.
 void crew_reload(struct crew *c);
 // Lines for people: the models that serve, and why the last change was refused.
 void crew_status(const struct crew *c, struct buf *out);
@@ -113,7 +114,7 @@ struct crew_counts {
     int up, busy, wanted, limit; // children: that work, of these with a job; as many there are to
                                  // be now, at most
     uint32_t generation;         // that serves; 0: none
-    int loaded;          // generations that are in memory, or on their way there
+    int loaded;                  // generations that are in memory, or on their way there
     uint64_t deaths, hung, zygote_starts, refused, taken_back;
 };
 struct crew_counts crew_counts(const struct crew *c);

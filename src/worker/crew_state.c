@@ -1,5 +1,5 @@
-// What serves and what was refused, in a file for other processes: the gateway names the models that
-// stand there, `smelt model list` tells of refusals.
+// What serves and what was refused, in a file for other processes: the gateway names the models
+// that stand there, `smelt model list` tells of refusals.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -24,7 +24,8 @@ void crew_state_write(const struct crew *c)
     buf_add_text(&out, "{\"v\":1,\"model\":");
     json_escape(span_from(c->config.model), &out);
     json_time_write("at", clock_wall_ms(), &out);
-    buf_printf(&out, ",\"generation\":%u,\"serving\":[", c->serving != NULL ? c->serving->number : 0);
+    buf_printf(&out, ",\"generation\":%u,\"serving\":[",
+               c->serving != NULL ? c->serving->number : 0);
     for (size_t i = 0; c->serving != NULL && i < c->model_count; i++) {
         if (i > 0)
             buf_add_char(&out, ',');

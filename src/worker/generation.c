@@ -32,7 +32,7 @@ static void take_death(struct generation *g, const struct zygote_report *report)
     struct slot *s = &c->slots[report->slot];
     if (s->generation == g && s->serial == report->serial) // else it was retired
         slot_died(s, report);
-    g->children--; // only now: g must not go while its slot is looked at
+    g->children--;      // only now: g must not go while its slot is looked at
     change_on_fewer(g); // may free g
 }
 

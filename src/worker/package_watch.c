@@ -14,7 +14,7 @@
 
 enum {
     NAMES_MAX = 2 * WORKER_MODELS_MAX,
-    FOLDERS_MAX = 3 * WORKER_MODELS_MAX + 16,
+    FOLDERS_MAX = 2 * (3 * WORKER_MODELS_MAX + 16), // twice: old and new ones, during a reset
     // files written or renamed; a file that is being written says so at its end only
     EVENTS = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF |
              IN_MOVE_SELF | IN_CREATE
@@ -22,7 +22,8 @@ enum {
 
 struct folder {
     int wd;
-    bool any; // every name in it counts, not only those of packages
+    bool any;    // every name in it counts, not only those of packages
+    bool wanted; // since the last reset
 };
 
 struct package_watch {
@@ -65,11 +66,12 @@ static void add_folder(struct package_watch *w, const char *path, bool any)
     if (wd < 0)
         return;
     for (size_t i = 0; i < w->folder_count; i++)
-        if (w->folders[i].wd == wd) { // the same by another way
-            w->folders[i].any |= any;
+        if (w->folders[i].wd == wd) { // the same by another way, or from before
+            w->folders[i].any = any || (w->folders[i].wanted && w->folders[i].any);
+            w->folders[i].wanted = true;
             return;
         }
-    w->folders[w->folder_count++] = (struct folder){wd, any};
+    w->folders[w->folder_count++] = (struct folder){wd, any, true};
 }
 
 // A package's folder, and the one that holds it; of a bare file only its folder.
@@ -135,26 +137,47 @@ static void on_events(void *ctx, uint32_t events)
     loop_timer_set(w->loop, &w->settle, at, on_settled, w);
 }
 
-static void forget(struct package_watch *w)
+static void forget_names(struct package_watch *w)
 {
-    loop_watch_remove(w->loop, &w->watch);
-    fd_close(&w->fd);
     while (w->name_count > 0)
         free(w->names[--w->name_count]);
-    w->folder_count = 0;
 }
 
-void package_watch_reset(struct package_watch *w, const char *const *packages, size_t count)
+static bool open_watch(struct package_watch *w)
 {
     struct error error;
-    forget(w);
+    if (w->fd >= 0)
+        return true;
     w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (w->fd < 0 ||
-        loop_watch_add(w->loop, &w->watch, w->fd, EPOLLIN, on_events, w, &error) != OK) {
-        log_event(LOG_WARN, "packages_unwatched", "why=\"no inotify; SIGHUP looks for changes\"");
-        fd_close(&w->fd);
-        return;
+    if (w->fd >= 0 &&
+        loop_watch_add(w->loop, &w->watch, w->fd, EPOLLIN, on_events, w, &error) == OK)
+        return true;
+    log_event(LOG_WARN, "packages_unwatched", "why=\"no inotify; SIGHUP looks for changes\"");
+    fd_close(&w->fd);
+    return false;
+}
+
+static void drop_unwanted(struct package_watch *w)
+{
+    for (size_t i = 0; i < w->folder_count;) {
+        if (w->folders[i].wanted) {
+            i++;
+            continue;
+        }
+        inotify_rm_watch(w->fd, w->folders[i].wd);
+        w->folders[i] = w->folders[--w->folder_count];
     }
+}
+
+// Folders that are watched already stay so all the time: what changed since somebody looked at them
+// is told after this, too.
+void package_watch_reset(struct package_watch *w, const char *const *packages, size_t count)
+{
+    if (!open_watch(w))
+        return;
+    forget_names(w);
+    for (size_t i = 0; i < w->folder_count; i++)
+        w->folders[i].wanted = false;
     for (struct span rest = span_from(w->given); rest.len > 0;) {
         char *name = copy(span_cut(rest, ',', &rest));
         add_name(w, name);
@@ -167,6 +190,7 @@ void package_watch_reset(struct package_watch *w, const char *const *packages, s
         add_folder(w, folder, false);
         free(folder);
     }
+    drop_unwanted(w);
 }
 
 struct package_watch *package_watch_new(struct loop *loop, const char *search_path,
@@ -185,7 +209,9 @@ void package_watch_free(struct package_watch *w)
     if (w == NULL)
         return;
     loop_timer_cancel(w->loop, &w->settle);
-    forget(w);
+    forget_names(w);
+    loop_watch_remove(w->loop, &w->watch);
+    fd_close(&w->fd);
     free(w->search_path);
     free(w->given);
     free(w);

@@ -12,5 +12,6 @@ struct package_watch *package_watch_new(struct loop *loop, const char *search_pa
                                         const char *names, void (*on_change)(void *ctx), void *ctx);
 void package_watch_free(struct package_watch *w);
 
-// Begins anew: with the folders as they are now. packages: folders or .onnx files that were found.
+// Watches the folders as they are now. packages: folders or .onnx files that were found. No change
+// of a folder that was watched before is missed.
 void package_watch_reset(struct package_watch *w, const char *const *packages, size_t count);

@@ -338,6 +338,7 @@ void slot_died(struct slot *s, const struct zygote_report *report)
         return; // what it said last brought another child
     bool begun = s->begun;
     crew_describe_death(c, report->wait_status, s->hung, s->cancelled, &death);
+    death.child = s->index;
     said_drain(&s->said);
     if (c->config.exec == NULL)
         snprintf(death.where, sizeof death.where, "%.199s", report->sentence);
@@ -454,8 +455,8 @@ static void on_child_done(struct slot *s, const struct child_answer *a)
     change_on_idle(s);
     if (answer.err != OK) {
         char sentence[200];
-        snprintf(sentence, sizeof sentence, "%.*s", (int)(a->text_bytes < 199 ? a->text_bytes : 199),
-                 a->text);
+        snprintf(sentence, sizeof sentence, "%.*s",
+                 (int)(a->text_bytes < 199 ? a->text_bytes : 199), a->text);
         change_back_if_failed(c, sentence);
     }
 }

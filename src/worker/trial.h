@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 
-struct trial { // all zero at its beginning
+struct trial {      // all zero at its beginning
     uint32_t begun; // jobs; halved with `bad` at WORKER_TRIAL_JOBS, so that new ones count more
     uint32_t bad;   // different pictures that ended badly
     uint64_t pictures[WORKER_TRIAL_PICTURES]; // the last of these, as digests
