@@ -159,6 +159,20 @@ static enum err choose(struct lowering *l, const struct node *n, struct integers
     return OK;
 }
 
+// An activation that is linear, and its rounding: oneDNN 2.6 computes wrongly what has two linear
+// functions behind a convolution of bytes, so they become one.
+static dnnl_status_t append_linear(dnnl_post_ops_t ops, const struct activation *a,
+                                   const struct quant *q)
+{
+    bool negates = a->kind == UNARY_NEG;
+    float alpha = negates ? -1 : a->alpha, beta = negates ? 0 : a->beta, zero = (float)q->zero;
+    dnnl_status_t status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_linear,
+                                                        alpha / q->scale, beta / q->scale + zero);
+    if (status == dnnl_success && a->kind == UNARY_HARD_SIGMOID)
+        status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, zero, zero + 1 / q->scale);
+    return status;
+}
+
 static enum err int8_attributes(const struct node *n, const struct integers *x,
                                 dnnl_primitive_attr_t attr, struct error *error)
 {
@@ -168,9 +182,13 @@ static enum err int8_attributes(const struct node *n, const struct integers *x,
     DNNL_TRY(status);
     if (n->sum >= 0)
         status = dnnl_post_ops_append_sum(ops, x->sum != NULL ? x->sum->scale / unit : 1);
-    if (status == dnnl_success && !x->clips)
+    enum unary kind = n->activation.kind;
+    bool linear = x->general && (kind == UNARY_HARD_SIGMOID || kind == UNARY_NEG);
+    if (status == dnnl_success && linear)
+        status = append_linear(ops, &n->activation, x->out);
+    else if (status == dnnl_success && !x->clips)
         status = activation_append(ops, &n->activation);
-    if (status == dnnl_success && x->general && x->out != NULL)
+    if (status == dnnl_success && x->general && !linear)
         status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_linear, 1 / x->out->scale,
                                               (float)x->out->zero);
     if (status == dnnl_success)

@@ -148,6 +148,19 @@ static float hard_swish(float x)
     return x * fminf(fmaxf(x / 6 + 0.5f, 0), 1);
 }
 
+static float hard_sigmoid(float x)
+{
+    return fminf(fmaxf(0.2f * x + 0.5f, 0), 1);
+}
+static float sigmoid(float x)
+{
+    return 1 / (1 + expf(-x));
+}
+static float negated(float x)
+{
+    return -x;
+}
+
 // add: NULL, or what is added before the activation. out.scale 0: floats.
 static float *plain_conv_int8(const struct shape *s, const float *x, struct quant in,
                               const float *w, const float *bias, const float *add,
@@ -244,6 +257,27 @@ START_TEST(convolutions_are_those_of_plain_integers)
             compare_conv(&s, in, bytes, "Relu", relu);
             compare_conv(&s, in, bytes, "HardSwish", hard_swish);
             compare_conv(&s, in, none, "Relu", relu);
+        }
+}
+END_TEST
+
+// Those that oneDNN has no function of its own for, and one that it has.
+START_TEST(activations_behind_convolutions)
+{
+    if (!has_vnni())
+        return;
+    for (int kind = 0; kind < 4; kind++)
+        for (int i = 0; i < 4; i++) {
+            builder_noise = (uint32_t)(100 * kind + i);
+            struct shape s = random_shape(kind);
+            struct quant whole = {1.0f / 255, 0}, part = {0.7f / 255, 0}; // 1 is no tie in them
+            struct quant raised = {2.0f / 250, 60}, bytes = {0.03f, 101}, none = {0};
+            compare_conv(&s, unsigned_in, whole, "HardSigmoid", hard_sigmoid);
+            compare_conv(&s, signed_in, part, "HardSigmoid", hard_sigmoid);
+            compare_conv(&s, signed_in, raised, "HardSigmoid", hard_sigmoid);
+            compare_conv(&s, signed_in, none, "HardSigmoid", hard_sigmoid);
+            compare_conv(&s, unsigned_in, bytes, "Neg", negated);
+            compare_conv(&s, unsigned_in, whole, "Sigmoid", sigmoid);
         }
 }
 END_TEST
@@ -573,7 +607,7 @@ START_TEST(a_small_network_is_quantized)
 }
 END_TEST
 
-SUITE_MAIN("int8", convolutions_are_those_of_plain_integers,
+SUITE_MAIN("int8", convolutions_are_those_of_plain_integers, activations_behind_convolutions,
            residual_adds_are_those_of_plain_integers, additions_relus_and_pools,
            moves_do_not_change_bytes, the_zero_survives_a_transposition, a_network_is_quantized,
            a_small_network_is_quantized, both_precisions_side_by_side)
