@@ -1,5 +1,6 @@
 // Verifying: which parts a request claims to be signed with, then whether the signature is theirs.
 #include "aws/sigv4_internal.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <stdlib.h>
@@ -122,16 +123,12 @@ static bool read_amz_date(struct span s, int64_t *wall_ms)
         !span_to_u64((struct span){s.data, 8}, 99999999, &date) ||
         !span_to_u64((struct span){s.data + 9, 6}, 235960, &clock))
         return false;
-    struct tm t = {.tm_year = (int)(date / 10000) - 1900,
-                   .tm_mon = (int)(date / 100 % 100) - 1,
-                   .tm_mday = (int)(date % 100),
-                   .tm_hour = (int)(clock / 10000),
-                   .tm_min = (int)(clock / 100 % 100),
-                   .tm_sec = (int)(clock % 100)};
-    if (t.tm_mon < 0 || t.tm_mon > 11 || t.tm_mday < 1 || t.tm_mday > 31 || t.tm_min > 59 ||
-        t.tm_sec > 60)
+    int month = (int)(date / 100 % 100), day = (int)(date % 100);
+    int minute = (int)(clock / 100 % 100), second = (int)(clock % 100);
+    if (month < 1 || month > 12 || day < 1 || day > 31 || minute > 59 || second > 60)
         return false;
-    *wall_ms = (int64_t)timegm(&t) * 1000;
+    int64_t days = clock_days((int)(date / 10000), month, day);
+    *wall_ms = (((days * 24 + (int)(clock / 10000)) * 60 + minute) * 60 + second) * 1000;
     return true;
 }
 

@@ -75,9 +75,8 @@ static bool take_char(const char **text, char c)
     return *(*text)++ == c;
 }
 
-// Days from 1970-01-01 in the proleptic Gregorian calendar: the era method, see Howard Hinnant,
-// "chrono-Compatible Low-Level Date Algorithms".
-static int64_t days_from_date(int year, int month, int day)
+// The era method, see Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+int64_t clock_days(int year, int month, int day)
 {
     year -= month <= 2;
     int64_t era = year / 400;
@@ -104,7 +103,7 @@ bool clock_parse_iso8601(const char *text, int64_t *wall_ms)
     if (*p != 'Z' || p[1] != '\0' || year < 1970 || month < 1 || month > 12 || day < 1 ||
         day > 31 || hour > 23 || minute > 59 || second > 60)
         return false;
-    int64_t seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t seconds = clock_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     *wall_ms = seconds * 1000 + ms;
     return true;
 }

@@ -158,29 +158,41 @@ uint32_t digest_crc32c(uint32_t crc, const void *data, size_t len)
     return ~crc32c_plain(crc, data, len);
 }
 
+#define HEX_ROW(h)                                                                                 \
+    h "0" h "1" h "2" h "3" h "4" h "5" h "6" h "7" h "8" h "9" h "a" h "b" h "c" h "d" h "e" h "f"
+static const char hex_pairs[] = HEX_ROW("0") HEX_ROW("1") HEX_ROW("2") HEX_ROW("3") HEX_ROW("4")
+    HEX_ROW("5") HEX_ROW("6") HEX_ROW("7") HEX_ROW("8") HEX_ROW("9") HEX_ROW("a") HEX_ROW("b")
+        HEX_ROW("c") HEX_ROW("d") HEX_ROW("e") HEX_ROW("f");
+
 void hex_encode(const void *data, size_t len, char *out)
 {
-    static const char digits[] = "0123456789abcdef";
     const uint8_t *p = data;
-    for (size_t i = 0; i < len; i++) {
-        out[2 * i] = digits[p[i] >> 4];
-        out[2 * i + 1] = digits[p[i] & 15];
-    }
+    for (size_t i = 0; i < len; i++)
+        memcpy(out + 2 * i, hex_pairs + 2 * p[i], 2);
     out[2 * len] = '\0';
 }
 
 bool hex_decode(struct span text, void *out, size_t out_len)
 {
-    uint8_t *p = out;
+    // a table: nobody can predict branches over random digits
+    enum { GOOD = 0x10 };
+    static const uint8_t values[256] = {
+        ['0'] = GOOD,      ['1'] = GOOD | 1,  ['2'] = GOOD | 2,  ['3'] = GOOD | 3,
+        ['4'] = GOOD | 4,  ['5'] = GOOD | 5,  ['6'] = GOOD | 6,  ['7'] = GOOD | 7,
+        ['8'] = GOOD | 8,  ['9'] = GOOD | 9,  ['a'] = GOOD | 10, ['b'] = GOOD | 11,
+        ['c'] = GOOD | 12, ['d'] = GOOD | 13, ['e'] = GOOD | 14, ['f'] = GOOD | 15,
+        ['A'] = GOOD | 10, ['B'] = GOOD | 11, ['C'] = GOOD | 12, ['D'] = GOOD | 13,
+        ['E'] = GOOD | 14, ['F'] = GOOD | 15};
+    uint8_t *p = out, good = GOOD;
     if (text.len != 2 * out_len)
         return false;
     for (size_t i = 0; i < out_len; i++) {
-        int high = hex_digit(text.data[2 * i]), low = hex_digit(text.data[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        p[i] = (uint8_t)(high << 4 | low);
+        uint8_t high = values[(uint8_t)text.data[2 * i]];
+        uint8_t low = values[(uint8_t)text.data[2 * i + 1]];
+        good &= high & low;
+        p[i] = (uint8_t)(high << 4 | (low & 15));
     }
-    return true;
+    return good != 0;
 }
 
 static const char base64_alphabet[] =

@@ -132,7 +132,7 @@ static enum err read_page(struct look *l, const char *queue, const char *token, 
                             .sender = ""};
     enum err err = OK;
     if (sqs_call_run(&call) == SQS_OK) {
-        reply_end(&call.out, "check");
+        sqs_call_end(&call, "check");
         *out = json_loadb(call.out.out.data, call.out.out.len, 0, NULL);
         if (*out == NULL)
             err = fail(&l->error, ERR_CORRUPT, 0, "queue %s: a message cannot be written as JSON",

@@ -421,7 +421,7 @@ static enum MHD_Result finish(struct request *r)
         if (!r->replied)
             s->handlers.on_request(s->handlers.ctx, &r->pub);
     }
-    if (r->reply != NULL)
+    if (r->reply != NULL && !r->held)
         return queue_reply(r);
     if (r->kept)
         return MHD_YES;
@@ -523,7 +523,21 @@ static void reply_set(struct request *r, int status, const struct http_header *h
     }
     r->reply = reply;
     r->reply_status = status;
-    resume(r);
+    if (!r->held)
+        resume(r);
+}
+
+void http_reply_hold(struct http_request *pub)
+{
+    request_of(pub)->held = true;
+}
+
+void http_reply_release(struct http_request *pub)
+{
+    struct request *r = request_of(pub);
+    r->held = false;
+    if (r->reply != NULL)
+        resume(r);
 }
 
 static void count_unsent(struct request *r, size_t bytes)

@@ -121,6 +121,10 @@ void http_reply_fd(struct http_request *r, int status, const struct http_header 
 // HEAD of an object: status, headers and this Content-Length, no body.
 void http_reply_head(struct http_request *r, int status, const struct http_header *headers,
                      size_t header_count, uint64_t content_length);
+// The reply, made after this, waits until it is released: what it costs to make it can be spent
+// early.
+void http_reply_hold(struct http_request *r);
+void http_reply_release(struct http_request *r);
 bool http_request_replied(const struct http_request *r);
 
 // fn is called (once) if the client hangs up before the reply. Default: nothing but on_done.

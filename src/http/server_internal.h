@@ -68,6 +68,7 @@ struct request {
     bool gone;     // the client hung up
     bool replied;  // the role replied
     bool cut_off;  // the reply goes around MHD at once, and the connection ends
+    bool held;     // it is made and waits
     bool sent_raw; // the reply went out around MHD; what comes in is discarded
     // below: not cleared between requests
     struct http_header headers_inline[HEADERS_INLINE];

@@ -46,6 +46,14 @@ enum sqs_code sqs_call_run(struct sqs_call *c)
     return code == SQS_OK ? fn(c) : code;
 }
 
+void sqs_call_end(struct sqs_call *c, const char *request_id)
+{
+    if (c->rest != NULL)
+        c->rest(c);
+    c->rest = NULL;
+    reply_end(&c->out, request_id);
+}
+
 // --- shared ---
 
 void call_wait_for(struct sqs_call *c, uint64_t sequence)

@@ -230,18 +230,23 @@ static void write_sent(struct sqs_call *c, const struct request_entry *e, const 
         reply_text(&c->out, "SequenceNumber", sequence_text(s->sent.id, id));
 }
 
+static void write_single(struct sqs_call *c)
+{
+    write_sent(c, &c->in.single, c->sent);
+}
+
 enum sqs_code action_send(struct sqs_call *c)
 {
-    struct sending s = {0};
+    struct sending *s = arena_alloc(c->arena, sizeof *s);
     enum sqs_code code = call_queue(c);
     if (code == SQS_OK)
-        code = check_message(c, &c->in.single, &s);
+        code = check_message(c, &c->in.single, s);
     if (code == SQS_OK)
-        code = check_size(c, &s, "are invalid");
+        code = check_size(c, s, "are invalid");
     if (code == SQS_OK)
-        code = send_one(c, &s);
-    if (code == SQS_OK)
-        write_sent(c, &c->in.single, &s);
+        code = send_one(c, s);
+    c->rest = write_single;
+    c->sent = s;
     return code;
 }
 
@@ -302,14 +307,39 @@ static void write_failures(struct sqs_call *c, const struct fault *faults)
         reply_list_end(&c->out);
 }
 
-enum sqs_code action_send_batch(struct sqs_call *c)
+struct sending_batch {
+    struct sending entries[SQS_BATCH_MAX];
+    struct fault faults[SQS_BATCH_MAX];
+};
+
+static void write_batch(struct sqs_call *c)
 {
     static const char item[] = "SendMessageBatchResultEntry";
-    struct sending s[SQS_BATCH_MAX] = {0};
-    struct fault *faults = arena_alloc(c->arena, SQS_BATCH_MAX * sizeof faults[0]);
+    const struct sending_batch *b = c->sent;
+    bool any = false;
+    for (size_t i = 0; i < c->in.entries.count; i++) {
+        const struct request_entry *e = &c->in.entries.items[i];
+        if (b->faults[i].code != SQS_OK)
+            continue;
+        if (!any)
+            reply_list_begin(&c->out, "Successful");
+        any = true;
+        reply_item_begin(&c->out, item);
+        reply_text(&c->out, "Id", e->id);
+        write_sent(c, e, &b->entries[i]);
+        reply_item_end(&c->out, item);
+    }
+    if (any)
+        reply_list_end(&c->out);
+    write_failures(c, b->faults);
+}
+
+enum sqs_code action_send_batch(struct sqs_call *c)
+{
+    struct sending_batch *b = arena_alloc(c->arena, sizeof *b);
+    struct sending *s = b->entries;
     struct queue_info info;
     size_t total = 0;
-    bool any = false;
     enum sqs_code code = call_queue(c);
     if (code == SQS_OK)
         code = check_entries(c, "SendMessageBatchRequestEntry");
@@ -322,32 +352,18 @@ enum sqs_code action_send_batch(struct sqs_call *c)
             return c->fault.code;
         if (check_message(c, e, &s[i]) != SQS_OK ||
             check_size(c, &s[i], "cannot be validated") != SQS_OK)
-            faults[i] = c->fault;
+            b->faults[i] = c->fault;
         total += s[i].bytes > 0 ? s[i].bytes : c->in.entries.items[i].body.len;
     }
     if (total > SQS_MESSAGE_BYTES_MAX)
         return fault(&c->fault, SQS_BATCH_TOO_LONG,
                      "Batch requests cannot be longer than %d bytes. You have sent %zu bytes.",
                      SQS_MESSAGE_BYTES_MAX, total);
-    for (size_t i = 0; i < c->in.entries.count; i++) {
-        const struct request_entry *e = &c->in.entries.items[i];
-        if (faults[i].code != SQS_OK)
-            continue;
-        if (send_one(c, &s[i]) != SQS_OK) {
-            faults[i] = c->fault;
-            continue;
-        }
-        if (!any)
-            reply_list_begin(&c->out, "Successful");
-        any = true;
-        reply_item_begin(&c->out, item);
-        reply_text(&c->out, "Id", e->id);
-        write_sent(c, e, &s[i]);
-        reply_item_end(&c->out, item);
-    }
-    if (any)
-        reply_list_end(&c->out);
-    write_failures(c, faults);
+    for (size_t i = 0; i < c->in.entries.count; i++)
+        if (b->faults[i].code == SQS_OK && send_one(c, &s[i]) != SQS_OK)
+            b->faults[i] = c->fault;
+    c->rest = write_batch;
+    c->sent = b;
     return SQS_OK;
 }
 

@@ -32,6 +32,8 @@ struct sqs_call {
     struct span trace; // X-Amzn-Trace-Id header
 
     struct reply out;
+    void (*rest)(struct sqs_call *c); // of the reply, for sqs_call_end to write; NULL: all is there
+    void *sent;                       // what it is about
     struct fault fault;
     uint64_t wait_for;     // the reply may be sent when this is durable; 0: at once
     uint64_t wait_written; // and this is written
@@ -44,6 +46,9 @@ struct sqs_call {
 
 // Runs c->in.action: the reply is in c->out, or SQS_OK is not returned and c->fault says why.
 enum sqs_code sqs_call_run(struct sqs_call *c);
+// Writes what is left of a reply that went well. For sends it is most of it, with the digests of
+// all that was sent: that can be done while the disk syncs.
+void sqs_call_end(struct sqs_call *c, const char *request_id);
 // A waiting receive: tries again; *count messages were received and written to c->out (0: nothing
 // was written).
 enum sqs_code sqs_call_receive_again(struct sqs_call *c, size_t *count);

@@ -56,7 +56,8 @@ static void set_state(struct session *s, enum session_state state)
 
 // --- replies ---
 
-static void send_reply(struct session *s)
+// The reply as the server sends it; it holds it back.
+static void make_reply(struct session *s)
 {
     const struct sqs_call *c = &s->call;
     struct http_header headers[3] = {
@@ -66,6 +67,8 @@ static void send_reply(struct session *s)
         {SPAN("x-amzn-RequestId"), {s->http->id, strlen(s->http->id)}},
     };
     size_t count = 2;
+    if (s->status == 200)
+        sqs_call_end(&s->call, s->http->id);
     AUTO_BUF struct buf error_header = {0};
     if (s->status != 200 && c->json) {
         const struct sqs_code_info *info = sqs_code_info(c->fault.code);
@@ -73,20 +76,28 @@ static void send_reply(struct session *s)
         headers[count++] =
             (struct http_header){SPAN("x-amzn-query-error"), buf_view(&error_header)};
     }
-    set_state(s, SESSION_REPLIED);
-    s->role->replied = true;
-    metric_observe(s->role->metrics.request_seconds[c->in.action],
-                   (double)(clock_monotonic_us() - s->http->started_us) / 1e6);
+    s->made = true;
+    http_reply_hold(s->http);
     http_reply_buf(s->http, s->status, headers, count, &s->call.out.out);
 }
 
-// The reply is made; it leaves when what it promises is on disk. What a receive promises is that
-// the message is hidden; a kill of the process must not break that, a power loss may.
+static void send_reply(struct session *s)
+{
+    if (!s->made)
+        make_reply(s);
+    set_state(s, SESSION_REPLIED);
+    s->role->replied = true;
+    metric_observe(s->role->metrics.request_seconds[s->call.in.action],
+                   (double)(clock_monotonic_us() - s->http->started_us) / 1e6);
+    http_reply_release(s->http);
+}
+
+// The reply leaves when what it promises is on disk. What a receive promises is that the message is
+// hidden; a kill of the process must not break that, a power loss may.
 static void finish(struct session *s)
 {
     const struct sqs_call *c = &s->call;
     s->status = 200;
-    reply_end(&s->call.out, s->http->id);
     if (c->wait_for > queues_durable(s->role->queues))
         set_state(s, SESSION_UNSYNCED);
     else if (c->wait_written > queues_written(s->role->queues))
@@ -120,6 +131,12 @@ void sessions_synced(struct role *role, uint64_t sequence)
 {
     while (role->unsynced.first != NULL && role->unsynced.first->call.wait_for <= sequence)
         send_reply(role->unsynced.first);
+}
+
+void sessions_make_replies(struct role *role)
+{
+    for (struct session *s = role->unsynced.last; s != NULL && !s->made; s = s->prev)
+        make_reply(s);
 }
 
 // --- waiting receives ---

@@ -62,6 +62,7 @@ struct session { // in the request's arena
     struct sqs_call call;
     enum session_state state;
     int status;
+    bool made;                   // the reply
     struct session *prev, *next; // in a list of the role, by state
     struct waiter waiter;        // SESSION_WAITING
     struct timer timer;
@@ -77,6 +78,8 @@ void session_refused(struct role *role, struct http_request *http, int status, c
 // Replies whose records are written, or on disk.
 void sessions_written(struct role *role, uint64_t sequence);
 void sessions_synced(struct role *role, uint64_t sequence);
+// Makes the replies that the sync under way will let leave. All before the first that is made are.
+void sessions_make_replies(struct role *role);
 void sessions_drain(struct role *role); // answers long polls
 
 // --- role_status.c: /livez, /readyz, /metrics ---

@@ -111,6 +111,8 @@ static bool on_turn_end(void *ctx)
     queues_wake(role->queues);
     more = queues_compact(role->queues) || more;
     more = !commit(role) || more;
+    if (journal_is_syncing(queues_journal(role->queues)))
+        sessions_make_replies(role); // the loop has time now
     arm_timers(role);
     end_if_drained(role);
     return more || role->replied;

@@ -52,7 +52,7 @@ static inline const char *finish(enum sqs_code code)
     if (code != SQS_OK)
         reply_error(&call.out, &call.fault, "rid");
     else
-        reply_end(&call.out, "rid");
+        sqs_call_end(&call, "rid");
     rig_turn(&r);
     buf_reserve(&call.out.out, 1);
     return call.out.out.data;

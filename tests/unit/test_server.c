@@ -104,6 +104,11 @@ static void on_request(void *ctx, struct http_request *r)
         large.len = 8 << 20;
         http_reply_buf(r, 200, NULL, 0, &large);
         f->clogged = http_server_is_clogged(f->server);
+    } else if (span_is(path, "/held")) {
+        http_request_soon(r);
+        http_reply_hold(r);
+        http_reply(r, 200, NULL, 0, SPAN("held"));
+        f->parked[f->parked_count++] = r;
     } else if (span_is(path, "/file")) {
         reply_file(r);
     } else if (span_is(path, "/length")) {
@@ -159,7 +164,10 @@ static void on_finished(void *ctx, uint32_t events)
         return;
     }
     for (int i = 0; i < f->parked_count; i++)
-        http_reply(f->parked[i], 200, NULL, 0, SPAN("parked"));
+        if (http_request_replied(f->parked[i]))
+            http_reply_release(f->parked[i]);
+        else
+            http_reply(f->parked[i], 200, NULL, 0, SPAN("parked"));
     f->parked_count = 0;
 }
 
@@ -598,6 +606,35 @@ START_TEST(replies_that_come_soon)
 }
 END_TEST
 
+// Made, and not to be seen before they are released; some are kept, some suspended.
+static void client_held(struct fixture *f)
+{
+    enum { COUNT = 80 };
+    struct pollfd fds[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = (struct pollfd){.fd = dial(f), .events = POLLIN};
+        put(fds[i].fd, "GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
+        wait_parked(f, i + 1);
+    }
+    expect(f, "GET /other HTTP/1.1\r\nHost: h\r\n\r\n", "\r\n\r\n/other");
+    ck_assert_int_eq(poll(fds, COUNT, 0), 0);
+    signal_server(f);
+    for (int i = 0; i < COUNT; i++) {
+        AUTO_BUF struct buf in = {0};
+        ck_assert(get_until(fds[i].fd, &in, "\r\n\r\nheld"));
+    }
+    put(fds[0].fd, "GET /held HTTP/1.1\r\nHost: h\r\n\r\n"); // and one that is never released
+    wait_parked(f, 1);
+}
+
+START_TEST(held_replies_wait_for_their_release)
+{
+    struct fixture f = {0};
+    run(&f, client_held);
+    ck_assert_int_eq(f.dones, 82);
+}
+END_TEST
+
 START_TEST(server_ends_with_requests_open)
 {
     struct fixture f = {0};
@@ -929,6 +966,7 @@ SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_f
            bodies_both_ways, bodies_come_in_pieces_of_half_the_connections_memory,
            early_replies_reach_a_client_that_is_still_sending, chunked_body_over_the_limit,
            hang_up_while_suspended, thousand_suspended_requests, replies_that_come_soon,
+           held_replies_wait_for_their_release,
            server_ends_with_requests_open, stalled_sender_is_ended_after_the_timeout,
            half_requests_end_with_their_client, slow_senders_are_cut_off, role_says_what_is_refused,
            replies_that_nobody_reads_are_cut_off, connections_over_the_limit_wait,

@@ -22,7 +22,7 @@ static const char *query_as_json(const char *body)
     if (code != SQS_OK)
         reply_error(&call.out, &call.fault, "rid");
     else
-        reply_end(&call.out, "rid");
+        sqs_call_end(&call, "rid");
     rig_turn(&r);
     return call.out.out.data;
 }
