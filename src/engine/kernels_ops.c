@@ -394,6 +394,7 @@ enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, s
 }
 
 // Value v, broadcast to x: in x's layout if it has the axes that x keeps in blocks, else row-major.
+// A single number too: in blocks that are mostly padding oneDNN 2.6 takes it for 0.
 static enum err operand_broadcast(struct lowering *l, int v, const struct operand *x, int arg,
                                   struct operand *out, struct error *error)
 {
@@ -402,7 +403,7 @@ static enum err operand_broadcast(struct lowering *l, int v, const struct operan
     int missing = x->md.ndims - value->t.shape.rank;
     dnnl_dims_t dims;
     dnnl_memory_desc_t plain, md;
-    bool same_blocks = true;
+    bool same_blocks = shape_count(&value->t.shape) != 1;
     struct engine_shape s = {.rank = x->md.ndims};
     for (int i = 0; i < s.rank; i++)
         s.dims[i] = dims[i] = i < missing ? 1 : value->t.shape.dims[i - missing];

@@ -293,6 +293,25 @@ START_TEST(gates)
 }
 END_TEST
 
+// The other 15 channels of the block are not its own.
+START_TEST(a_number_beside_one_channel)
+{
+    static const char *const ops[] = {"Add", "Mul"};
+    for (int i = 0; i < 4; i++) {
+        model_begin(13, 4, (int64_t[]){1, 32, 8, 6});
+        model_floats("w", 4, (int64_t[]){16, 32, 1, 1}, 0.3f, 0);
+        model_floats("k", 4, (int64_t[]){1, 1, 1, 1}, 0.3f, 1);
+        model_ints("sizes", 2, (int64_t[]){1, 15});
+        model_node("Conv", "x w", "a");
+        node_int(model_node("Split", "a sizes", "s u"), "axis", 1);
+        if (i >= 2)
+            model_node("GlobalAveragePool", "s", "g");
+        model_node(ops[i % 2], i >= 2 ? "g s" : "k s", "y");
+        model_compare(1e-5, ops[i % 2]);
+    }
+}
+END_TEST
+
 START_TEST(resizing)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic"};
@@ -422,6 +441,7 @@ int main(void)
     tcase_add_test(c, attention);
     tcase_add_loop_test(c, winograd, 0, 8);
     tcase_add_test(c, gates);
+    tcase_add_test(c, a_number_beside_one_channel);
     tcase_add_test(c, resizing);
     tcase_add_test(c, shapes_fold);
     tcase_add_test(c, hostile_ranges_and_repeats);
