@@ -47,7 +47,8 @@ struct visit *visit_new(struct gateway *g, struct http_request *r, enum visit_ki
     if (v->next != NULL)
         v->next->link = &v->next;
     g->visits = v;
-    http_request_on_hangup(r, on_hangup, v);
+    if (kind != VISIT_SUBMIT) // that is finished first: a picture without its message has no home
+        http_request_on_hangup(r, on_hangup, v);
     metric_set(g->metrics.waiting, metric_value(g->metrics.waiting) + 1);
     return v;
 }
@@ -251,6 +252,11 @@ static void wait_on(struct visit *v)
 
 void visit_wait(struct visit *v)
 {
+    if (v->kind == VISIT_SUBMIT && http_request_is_gone(v->request)) {
+        visit_answer_queued(v); // nobody hears it, and it ends the visit
+        return;
+    }
+    http_request_on_hangup(v->request, on_hangup, v);
     if (v->elsewhere && v->wait_s > 0) {
         v->look_after_ms = GATEWAY_LOOK_MS_MIN;
         tells_ask(v);

@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -112,6 +113,24 @@ def test_a_job_as_server_sent_events(stand):
     assert status == 404 and body["error"]["code"] == "not_found"
     assert smelt.http("DELETE", look)[0] == 405
     assert smelt.http("GET", url + "//events")[0] == 404
+
+
+def test_a_client_that_hangs_up_leaves_no_picture_without_its_message(stand):
+    os.kill(stand.s3_role.pid, signal.SIGSTOP)
+    try:
+        client = socket.create_connection(("127.0.0.1", stand.gateway.port))
+        client.sendall(b"POST /v1/jobs?wait=30 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+                       % (len(PICTURE), PICTURE))
+        smelt.wait_until(lambda: b"smelt_gateway_body_bytes %d\n" % len(PICTURE)
+                         in smelt.http("GET", stand.url + "/metrics")[2], what="the whole request")
+        client.close()
+        for _ in range(5):  # turns of its loop
+            assert smelt.http("GET", stand.url + "/livez")[0] == 200
+    finally:
+        os.kill(stand.s3_role.pid, signal.SIGCONT)
+    stand.finish(stand.take())
+    smelt.wait_until(lambda: b"smelt_gateway_requests_open 0\n" in smelt.http("GET", stand.url + "/metrics")[2],
+                     what="the end of the request")
 
 
 def test_unknown_parameters_are_refused(stand):

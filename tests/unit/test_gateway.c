@@ -730,9 +730,13 @@ START_TEST(a_client_that_hangs_up_leaves_nothing_behind)
     while (requests_open() == 0)
         continue;
     http_call_cancel(call);
+    for (int i = 0; i < 50; i++)
+        ck_assert_int_eq(requests_open(), 1); // goes on: a picture without its message has no home
+    fake_release_put();
     for (int i = 0; i < 50 && requests_open() > 0; i++)
         continue;
     ck_assert_int_eq(requests_open(), 0);
+    ck_assert_uint_eq(fake.sent_count, 2);
     tear_down();
 }
 END_TEST
