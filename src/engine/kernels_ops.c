@@ -394,7 +394,7 @@ enum err with_rank(const struct operand *x, int rank, dnnl_memory_desc_t *out, s
 }
 
 // Value v, broadcast to x: in x's layout if it has the axes that x keeps in blocks, else row-major.
-// A single number too: in blocks that are mostly padding oneDNN 2.6 takes it for 0.
+// Also where these have a size of 1: oneDNN 2.6 broadcasts wrongly in blocks of one and padding.
 static enum err operand_broadcast(struct lowering *l, int v, const struct operand *x, int arg,
                                   struct operand *out, struct error *error)
 {
@@ -403,13 +403,16 @@ static enum err operand_broadcast(struct lowering *l, int v, const struct operan
     int missing = x->md.ndims - value->t.shape.rank;
     dnnl_dims_t dims;
     dnnl_memory_desc_t plain, md;
-    bool same_blocks = shape_count(&value->t.shape) != 1;
+    bool whole = true, same_blocks = true;
     struct engine_shape s = {.rank = x->md.ndims};
-    for (int i = 0; i < s.rank; i++)
+    for (int i = 0; i < s.rank; i++) {
         s.dims[i] = dims[i] = i < missing ? 1 : value->t.shape.dims[i - missing];
-    for (int i = 0; i < blocks->inner_nblks; i++)
-        same_blocks =
-            same_blocks && dims[blocks->inner_idxs[i]] == x->md.dims[blocks->inner_idxs[i]];
+        whole = whole && dims[i] == x->md.dims[i];
+    }
+    for (int i = 0; i < blocks->inner_nblks; i++) {
+        int64_t axis = blocks->inner_idxs[i];
+        same_blocks = same_blocks && dims[axis] == x->md.dims[axis] && (whole || dims[axis] > 1);
+    }
     TRY(md_plain(&s, &plain, error));
     md = same_blocks ? md_like(&x->md, dims) : plain;
     if (value->t.data != NULL)

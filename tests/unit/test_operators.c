@@ -293,22 +293,27 @@ START_TEST(gates)
 }
 END_TEST
 
-// The other 15 channels of the block are not its own.
-START_TEST(a_number_beside_one_channel)
+// What is broadcast to one channel that lies in a block of 16, 15 of them not its own.
+START_TEST(broadcasts_to_one_channel)
 {
-    static const char *const ops[] = {"Add", "Mul"};
-    for (int i = 0; i < 4; i++) {
-        model_begin(13, 4, (int64_t[]){1, 32, 8, 6});
-        model_floats("w", 4, (int64_t[]){16, 32, 1, 1}, 0.3f, 0);
-        model_floats("k", 4, (int64_t[]){1, 1, 1, 1}, 0.3f, 1);
-        model_ints("sizes", 2, (int64_t[]){1, 15});
-        model_node("Conv", "x w", "a");
-        node_int(model_node("Split", "a sizes", "s u"), "axis", 1);
-        if (i >= 2)
-            model_node("GlobalAveragePool", "s", "g");
-        model_node(ops[i % 2], i >= 2 ? "g s" : "k s", "y");
-        model_compare(1e-5, ops[i % 2]);
-    }
+    static const char *const ops[] = {"Add", "Mul", "Max"};
+    static const int64_t shapes[][4] = {
+        {1, 1, 1, 1}, {1, 1, 1, 6}, {1, 1, 8, 1}, {1, 1, 8, 6}, {0}}; // 0: one number, computed
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 5; k++) {
+            bool computed = shapes[k][0] == 0;
+            model_begin(13, 4, (int64_t[]){1, 32, 8, 6});
+            model_floats("w", 4, (int64_t[]){16, 32, 1, 1}, 0.3f, 0);
+            if (!computed)
+                model_floats("k", 4, shapes[k], 0.3f, 1);
+            model_ints("sizes", 2, (int64_t[]){1, 15});
+            model_node("Conv", "x w", "a");
+            node_int(model_node("Split", "a sizes", "s u"), "axis", 1);
+            if (computed)
+                model_node("GlobalAveragePool", "s", "k");
+            model_node(ops[i], "k s", "y");
+            model_compare(1e-5, ops[i]);
+        }
 }
 END_TEST
 
@@ -441,7 +446,7 @@ int main(void)
     tcase_add_test(c, attention);
     tcase_add_loop_test(c, winograd, 0, 8);
     tcase_add_test(c, gates);
-    tcase_add_test(c, a_number_beside_one_channel);
+    tcase_add_test(c, broadcasts_to_one_channel);
     tcase_add_test(c, resizing);
     tcase_add_test(c, shapes_fold);
     tcase_add_test(c, hostile_ranges_and_repeats);
