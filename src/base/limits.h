@@ -9,8 +9,6 @@ enum {
     // HTTP
     HTTP_HEADER_BYTES_MAX = 20 << 10, // a connection's memory, cleared at every request: its head (AWS
                                       // clients stay under 8 KiB), their index and the reply's head
-    HTTP_UPLOAD_CONNECTION_BYTES = 64 << 10, // the same where pictures come in: they are read in pieces
-                                             // of half of it, each worth 12 us of s3's time
     HTTP_HEADERS_MAX = 100,           // header lines of a request
     HTTP_QUERY_PARAMETERS_MAX = 2000, // Query protocol: 10 entries x 10 attributes x ~6 parameters
     HTTP_CONNECTIONS_MAX = 12000,     // per role; 5,000 idle long polls and slow clients must fit
@@ -41,6 +39,8 @@ enum {
     SQS_DELETED_NAMES_MAX = 1000, // remembered for that long; more in a minute are a test's doing
 
     // S3
+    S3_CONNECTION_BYTES = 64 << 10, // a connection's memory: bodies are read in pieces of half of it, and
+                                    // each costs 12 us; few clients, each with some connections
     S3_KEY_BYTES_MAX = 1024,
     S3_METADATA_BYTES_MAX = 2048,
     S3_LIST_MAX = 1000,      // keys per listing page
@@ -125,6 +125,7 @@ enum {
 
     // Gateway
     GATEWAY_EVENT_RETRY_MS = 500, // browsers ask for the next event after that
+    GATEWAY_CONNECTION_BYTES = 32 << 10, // likewise: 160 MB for 5,000 browsers that wait
     GATEWAY_WAIT_S_MAX = 30,
     GATEWAY_EXPIRES_S_MAX = 14 * 86400,    // SQS keeps no message longer
     GATEWAY_SUBMIT_S_MAX = 20,             // store and queue together; then the client hears 503

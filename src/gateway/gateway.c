@@ -64,7 +64,7 @@ static enum err make_server(struct gateway *g, struct error *error)
 {
     const struct http_server_config config = {.listen = g->config.listen,
                                               .body_limit_bytes = GATEWAY_OVERHEAD_BYTES_MAX,
-                                              .connection_bytes = HTTP_UPLOAD_CONNECTION_BYTES};
+                                              .connection_bytes = GATEWAY_CONNECTION_BYTES};
     struct http_handlers handlers = rest_handlers;
     handlers.ctx = g;
     return http_server_new(g->config.loop, &config, &handlers, &g->server, error);

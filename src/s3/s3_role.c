@@ -132,7 +132,7 @@ static enum err start(struct role *role, const struct s3_role_config *config, st
     struct http_handlers handlers = s3_handlers;
     handlers.ctx = server;
     const struct http_server_config http = {.listen = config->listen,
-                                            .connection_bytes = HTTP_UPLOAD_CONNECTION_BYTES};
+                                            .connection_bytes = S3_CONNECTION_BYTES};
     enum err err = http_server_new(server->loop, &http, &handlers, &server->http, error);
     if (err != OK)
         return fail_context(error, err, "--s3-listen %s", config->listen);
