@@ -83,6 +83,7 @@ enum {
     WORKER_CHILDREN_MAX = 1024,
     WORKER_QUEUES_MAX = 16,   // that a pool serves; each costs a long poll
     WORKER_WEIGHT_MAX = 1000, // of a queue among them
+    WORKER_VISIBILITY_S_MIN = 3, // renewed at a third: three requests in it
     WORKER_VISIBILITY_S = 60, // short: a dead host's jobs come back soon; extended at a third
     WORKER_JOB_TIMEOUT_S_MAX = 3600,    // a lease is renewed as long; longer jobs are not pictures
     WORKER_KILL_GRACE_MS = 2000,        // after the deadline, for the layer that is being computed

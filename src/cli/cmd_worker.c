@@ -38,8 +38,9 @@ static const struct option worker_options[] = {
     {"sqs-endpoint", "URL", NULL, "the queue service (default: AWS_ENDPOINT_URL_SQS, or Amazon's)"},
     {"s3-endpoint", "URL", NULL, "the object store (default: AWS_ENDPOINT_URL_S3, or Amazon's)"},
     OPTIONS_OF_A_CLIENT,
-    {"queue", "NAME|URL[:W],…", JOB_QUEUE,
-     "where jobs come from; several share the pool by their weights W (default 1)"},
+    {"queue", "NAME|URL[:W[:S]],…", JOB_QUEUE,
+     "where jobs come from; several share the pool by their weights W (default 1); S: the lease\n"
+     "of a message of this queue (default: --visibility)"},
     {"bucket", "NAME", JOB_BUCKET, "where results go"},
     {"bucket-allow", "NAMES", NULL,
      "other buckets that pictures may be in: 'photos,scans-*'; '*': any that the keys can read"},
@@ -116,12 +117,12 @@ static int run_worker(const struct options *o)
     AUTO_ARENA struct arena arena = {0};
     const char *model;
     if (!options_start_role(o, "worker", &ready_fd, &lifeline_fd) ||
-        !find_handler(o, &arena, &model) ||
-        !options_listen(o, "worker-listen") ||
+        !find_handler(o, &arena, &model) || !options_listen(o, "worker-listen") ||
         !options_workers(o, process_cpu_count(), &min, &max) ||
         !options_int(o, "idle", 1, 86400, &idle_s) || !parse_ec2(options_get(o, "ec2"), &ec2) ||
         !options_int(o, "max-receive-count", 1, SQS_RECEIVE_COUNT_MAX, &receives) ||
-        !options_int(o, "visibility", 3, SQS_VISIBILITY_S_MAX, &visibility_s) ||
+        !options_int(o, "visibility", WORKER_VISIBILITY_S_MIN, SQS_VISIBILITY_S_MAX,
+                     &visibility_s) ||
         !options_int(o, "job-timeout", 1, WORKER_JOB_TIMEOUT_S_MAX, &timeout_s))
         return 2;
     const char *hook = options_get(o, "lifecycle-hook");

@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t lease_end_wall_ms(const struct poller *p)
+static int64_t lease_end_wall_ms(const struct source *s)
 {
-    return clock_wall_ms() + p->config.visibility_s * INT64_C(1000);
+    return clock_wall_ms() + s->visibility_s * INT64_C(1000);
 }
 
-static int64_t lease_third_ms(const struct poller *p)
+static int64_t lease_third_ms(const struct source *s)
 {
-    return p->config.visibility_s * INT64_C(1000) / 3;
+    return s->visibility_s * INT64_C(1000) / 3;
 }
 
 void message_forget(struct message *m)
@@ -43,7 +43,7 @@ static void message_finish(struct message *m)
     const char *url = m->source->found.queue_url;
     struct span receipt = span_from(m->receipt);
     if (m->verdict == VERDICT_DELETE && !m->keep) {
-        int delay_ms = p->config.visibility_s * 1000 / 6; // the lease holds two thirds at least
+        int delay_ms = (int)(lease_third_ms(m->source) / 2); // the lease holds two thirds at least
         outbox_delete(p->outbox, url, receipt,
                       delay_ms < WORKER_DELETE_DELAY_MS ? delay_ms : WORKER_DELETE_DELAY_MS);
     } else if (m->keep && !m->source->found.has_dlq) {
@@ -112,8 +112,8 @@ static void keep_receipt(struct message *m, const struct sqs_message *in)
     m->stale = false;
     lease_book_remove(m->poller->leases, m->lease);
     m->lease = lease_book_add(m->poller->leases, m->source->found.queue_url, m->receipt,
-                              m->receive_count, lease_end_wall_ms(m->poller));
-    m->renew_at_ms = loop_now_ms(m->poller->config.loop) + lease_third_ms(m->poller);
+                              m->receive_count, lease_end_wall_ms(m->source));
+    m->renew_at_ms = loop_now_ms(m->poller->config.loop) + lease_third_ms(m->source);
 }
 
 // The queue gave us a message again that we still have: its lease was lost, the new receipt counts.
@@ -192,9 +192,9 @@ static void on_lease(void *ctx)
             continue; // only its publishing is left: somebody else has it
         if (m->renew_at_ms <= now + TOGETHER_MS) {
             outbox_visibility(p->outbox, m->source->found.queue_url, span_from(m->receipt),
-                              p->config.visibility_s);
-            m->renew_at_ms = now + lease_third_ms(p);
-            lease_book_renew(p->leases, m->lease, lease_end_wall_ms(p));
+                              m->source->visibility_s);
+            m->renew_at_ms = now + lease_third_ms(m->source);
+            lease_book_renew(p->leases, m->lease, lease_end_wall_ms(m->source));
             p->renewals++;
             look_at_tasks(m);
         }
@@ -206,9 +206,12 @@ static void on_lease(void *ctx)
 
 void messages_watch_leases(struct poller *p)
 {
-    int64_t soon = loop_now_ms(p->config.loop) + lease_third_ms(p);
-    if (p->lease.heap_place == 0 && p->messages != NULL)
-        loop_timer_set(p->config.loop, &p->lease, soon, on_lease, p);
+    int64_t next = INT64_MAX;
+    for (const struct message *m = p->messages; m != NULL; m = m->next)
+        if (!m->stale && m->renew_at_ms < next)
+            next = m->renew_at_ms;
+    if (next != INT64_MAX && (p->lease.heap_place == 0 || next < p->lease.at_ms))
+        loop_timer_set(p->config.loop, &p->lease, next, on_lease, p);
 }
 
 // The queue refused to renew: our lease was over, and somebody else has the message or will have

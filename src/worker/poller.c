@@ -125,7 +125,7 @@ size_t poller_in_hand_max(const struct poller *p)
     double most = 2 * children + (double)poller_prefetch(p);
     double begin = children; // of what is not computed yet nothing is known
     if (p->job_us > 0)
-        begin += children * p->config.visibility_s * (1e6 / 3) / p->job_us;
+        begin += children * sources_visibility_s(p) * (1e6 / 3) / p->job_us;
     most = begin < most ? begin : most;
     most = p->pace < most ? p->pace : most;
     return most > 1 ? (size_t)most : 1;

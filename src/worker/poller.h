@@ -14,12 +14,12 @@ struct poller;
 struct poller_config {
     struct loop *loop;
     struct aws_client *sqs, *s3;
-    const char *queue;        // "NAME|URL[:WEIGHT],…"; a URL is of an existing queue
+    const char *queue; // "NAME|URL[:WEIGHT[:VISIBILITY_S]],…"; a URL is of an existing queue
     const char *bucket;       // for results
     const char *bucket_allow; // others that pictures may be in: "a,b-*", "*"; NULL: none
     bool create;              // make queue, dead-letter queue and bucket when they are missing
     int max_receive_count;    // of a queue that is made
-    int visibility_s;
+    int visibility_s;         // of queues that do not say their own
     const char *leases; // file of what is in hand (lease_book.h); NULL: none
     const char *model, *search_path;
     const char *exec; // NULL, or a program that answers instead of models; model is its name then

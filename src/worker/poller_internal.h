@@ -27,6 +27,7 @@ struct source {
     struct poller *poller;
     char *queue; // name or URL, as given
     int weight;  // 1 … WORKER_WEIGHT_MAX
+    int visibility_s;
     struct setup *setup;
     struct setup_result found; // found.queue_url NULL: not there yet
     bool lost;                 // deleted under way: the setup looks again
@@ -150,7 +151,8 @@ void sources_receive(struct poller *p); // as much as is wanted now
 void sources_stop(struct poller *p);    // ends receives and retries
 void sources_drain(struct poller *p);   // the same, but an answer on its way may come
 bool sources_receiving(const struct poller *p);
-void sources_wake(struct poller *p); // the queue service is back: retries come soon
+int sources_visibility_s(const struct poller *p); // the shortest
+void sources_wake(struct poller *p);              // the queue service is back: retries come soon
 void sources_setup_again(struct poller *p);
 bool sources_found(const struct poller *p, const char **missing); // all of them
 

@@ -89,12 +89,21 @@ static void receive(struct source *s, size_t room, int wait_s)
     // after an outage a short answer, so that we know that it is over
     s->receive = sqs_receive(p->config.sqs, s->found.queue_url,
                              room < SQS_BATCH_MAX ? (int)room : SQS_BATCH_MAX,
-                             p->sqs.broken ? 0 : wait_s, p->config.visibility_s, on_received, s);
+                             p->sqs.broken ? 0 : wait_s, s->visibility_s, on_received, s);
 }
 
 static bool able(const struct source *s)
 {
     return s->found.queue_url != NULL && !s->lost && s->receive == NULL && s->retry.heap_place == 0;
+}
+
+int sources_visibility_s(const struct poller *p)
+{
+    int shortest = p->config.visibility_s;
+    for (size_t i = 0; i < p->source_count; i++)
+        if (i == 0 || p->sources[i].visibility_s < shortest)
+            shortest = p->sources[i].visibility_s;
+    return shortest;
 }
 
 static void watch_quiet_ones(struct poller *p)
@@ -210,7 +219,7 @@ static void watch_dead_letters(struct source *s)
                                                .jobs_url = s->found.queue_url,
                                                .name = s->found.dlq_name,
                                                .max_receive_count = s->found.max_receive_count,
-                                               .look_s = c->visibility_s};
+                                               .look_s = s->visibility_s};
     dead_letters_free(s->dead_letters);
     s->dead_letters =
         config.name[0] != '\0' && !s->poller->draining ? dead_letters_new(&config) : NULL;
@@ -271,27 +280,38 @@ void sources_setup_again(struct poller *p)
     setup_again(p->sources[0].setup); // the bucket is the same for all
 }
 
-// "NAME", "NAME:3", "http://host:9324/000000000000/NAME:3": a number behind the last colon is a
-// weight if no slash follows it and none of the URL's parts can be meant.
-static enum err read_source(struct source *s, struct span text, struct error *error)
+// "NAME", "NAME:3", "NAME:3:600", "http://host:9324/000000000000/NAME:3": a weight, and the time of
+// a lease. The colons of a URL stand before its last slash.
+static enum err read_source(struct source *s, struct span text, int visibility_s,
+                            struct error *error)
 {
-    const char *colon = memrchr(text.data, ':', text.len);
-    const char *slash = memrchr(text.data, '/', text.len);
     bool is_url = span_starts(text, "http://") || span_starts(text, "https://");
-    uint64_t weight = 1;
-    if (colon != NULL && (!is_url || (slash != NULL && colon > slash))) {
-        struct span number = {colon + 1, text.len - (size_t)(colon + 1 - text.data)};
-        if (!span_to_u64(number, WORKER_WEIGHT_MAX, &weight) || weight == 0)
-            return fail(error, ERR_ARGUMENT, 0,
-                        "--queue: '%.*s' is not a weight; give NAME:1 to NAME:%d",
-                        (int)(number.len < 20 ? number.len : 20), number.data, WORKER_WEIGHT_MAX);
-        text.len = (size_t)(colon - text.data);
-    }
-    if (text.len == 0)
-        return fail(error, ERR_ARGUMENT, 0, "--queue names no queue; give NAME or NAME:WEIGHT,…");
-    s->queue = strndup(text.data, text.len);
+    const char *slash = is_url ? memrchr(text.data, '/', text.len) : NULL;
+    size_t skip = slash != NULL ? (size_t)(slash - text.data) : 0;
+    struct span rest, number = {text.data + skip, text.len - skip};
+    size_t name_bytes = skip + span_cut(number, ':', &rest).len;
+    uint64_t weight = 1, lease_s = (uint64_t)visibility_s;
+    number = span_cut(rest, ':', &rest);
+    bool has_weight = name_bytes < text.len;
+    bool has_lease = has_weight && name_bytes + 1 + number.len < text.len;
+    if (has_weight && (!span_to_u64(number, WORKER_WEIGHT_MAX, &weight) || weight == 0))
+        return fail(error, ERR_ARGUMENT, 0,
+                    "--queue: '%.*s' is not a weight; give NAME:1 to NAME:%d",
+                    (int)(number.len < 20 ? number.len : 20), number.data, WORKER_WEIGHT_MAX);
+    if (has_lease &&
+        (!span_to_u64(rest, SQS_VISIBILITY_S_MAX, &lease_s) || lease_s < WORKER_VISIBILITY_S_MIN))
+        return fail(error, ERR_ARGUMENT, 0,
+                    "--queue: '%.*s' is not a lease in seconds; give NAME:WEIGHT:%d to "
+                    "NAME:WEIGHT:%d",
+                    (int)(rest.len < 20 ? rest.len : 20), rest.data, WORKER_VISIBILITY_S_MIN,
+                    SQS_VISIBILITY_S_MAX);
+    if (name_bytes == 0)
+        return fail(error, ERR_ARGUMENT, 0,
+                    "--queue names no queue; give NAME, NAME:WEIGHT or NAME:WEIGHT:SECONDS,…");
+    s->queue = strndup(text.data, name_bytes);
     CHECK(s->queue != NULL);
     s->weight = (int)weight;
+    s->visibility_s = (int)lease_s;
     return OK;
 }
 
@@ -301,7 +321,7 @@ static enum err add_source(struct poller *p, struct span text, struct error *err
         return fail(error, ERR_LIMIT, 0, "--queue names more than %d queues", WORKER_QUEUES_MAX);
     struct source *s = &p->sources[p->source_count];
     s->poller = p;
-    TRY(read_source(s, text, error));
+    TRY(read_source(s, text, p->config.visibility_s, error));
     p->source_count++; // sources_close releases it from here on
     for (size_t i = 0; i + 1 < p->source_count; i++)
         if (strcmp(p->sources[i].queue, s->queue) == 0)
@@ -324,7 +344,7 @@ enum err sources_open(struct poller *p, struct error *error)
                                            .bucket = c->bucket,
                                            .create = c->create,
                                            .max_receive_count = c->max_receive_count,
-                                           .visibility_s = c->visibility_s};
+                                           .visibility_s = p->sources[i].visibility_s};
         p->sources[i].setup = setup_new(&setup, on_setup, on_setup_progress, &p->sources[i]);
     }
     return OK;

@@ -558,6 +558,18 @@ START_TEST(queues_share_the_pool_by_their_weights_and_none_starves)
 }
 END_TEST
 
+START_TEST(a_queue_can_have_a_lease_of_its_own)
+{
+    queues = "smelt-jobs:2:600";
+    begin(1, 20000);
+    ck_assert_int_eq(fake.visibility_s_seen, 600);
+    submit("a", "slow 1500"); // half of the others' lease
+    UNTIL(queue_empty);
+    ck_assert_int_eq(fake.renewals, 0);
+    end();
+}
+END_TEST
+
 START_TEST(quiet_queues_cost_one_long_poll_each)
 {
     queues = "a,b,c";
@@ -572,8 +584,13 @@ END_TEST
 
 START_TEST(queue_lists_that_make_no_sense_are_refused)
 {
-    static const char *const wrong[] = {
-        "", ",a", "a,,b", "a:0", "a:x", "a,b,a", "a:5000", "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"};
+    static const char *const wrong[] = {"",       ",a",
+                                        "a,,b",   "a:0",
+                                        "a:x",    "a,b,a",
+                                        "a:5000", "a:1:",
+                                        "a:1:2",  "a:1:99999",
+                                        "a::5",   "http://h:1/0/a:",
+                                        ":1",     "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"};
     ck_assert_int_eq(loop_new(&loop, NULL), OK);
     fake.loop = loop;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -740,6 +757,7 @@ int main(int argc, char **argv)
                                   drain_while_idle_is_immediate_and_the_long_poll_ends,
                                   requests_are_batched_at_saturation,
                                   queues_share_the_pool_by_their_weights_and_none_starves,
+                                  a_queue_can_have_a_lease_of_its_own,
                                   quiet_queues_cost_one_long_poll_each,
                                   queue_lists_that_make_no_sense_are_refused,
                                   a_lost_lease_drops_what_has_not_begun_and_is_no_error,
