@@ -118,7 +118,17 @@ static int usage_error(const struct options *o, const char *usage, const char *n
     return 2;
 }
 
-static int read_config(struct options *o, const char *path)
+// "[serve]" is for `smelt serve` alone, "[smelt]" for every command.
+static bool is_our_section(struct span line, const char *usage)
+{
+    struct span rest, name = span_cut((struct span){line.data + 1, line.len - 1}, ']', &rest);
+    name = span_trim(name);
+    struct span program = span_cut(span_from(usage), ' ', &rest);
+    struct span command = span_cut(rest, ' ', &rest);
+    return span_equal(name, program) || span_equal(name, command);
+}
+
+static int read_config(struct options *o, const char *usage, const char *path)
 {
     struct error error;
     if (file_read(path, KIB(256), &o->config, &error) != OK) {
@@ -126,6 +136,7 @@ static int read_config(struct options *o, const char *path)
         return 2;
     }
     int number = 0;
+    bool ours = true;
     for (char *line = o->config.data, *next; line != NULL; line = next) {
         next = strchr(line, '\n');
         if (next != NULL)
@@ -136,7 +147,10 @@ static int read_config(struct options *o, const char *path)
         name = span_trim(name);
         if (name.len > 0 && name.data[name.len - 1] == '\r')
             name.len--;
-        if (name.len == 0 || name.data[0] == '#' || name.data[0] == ';' || name.data[0] == '[')
+        if (name.len > 0 && name.data[0] == '[')
+            ours = is_our_section(name, usage);
+        if (!ours || name.len == 0 || name.data[0] == '#' || name.data[0] == ';' ||
+            name.data[0] == '[')
             continue;
         int i = find(o, name.data, name.len);
         if (i < 0 || !has_value) {
@@ -198,7 +212,7 @@ int options_parse(struct options *o, const struct option *table, const char *usa
         set(o, i, table[i].fallback, "default");
     }
     const char *path = config_path(argc, argv);
-    int code = path != NULL ? read_config(o, path) : -1;
+    int code = path != NULL ? read_config(o, usage, path) : -1;
     if (code >= 0)
         return code;
     for (int i = 0; table[i].name != NULL; i++) {

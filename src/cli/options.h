@@ -1,4 +1,6 @@
 // Options of a command, from one table: defaults < config file (INI) < environment < flags.
+// In the file, lines under [serve] are for `smelt serve` alone, those before any section or under [smelt] for
+// every command that reads it.
 //
 // Flags: --name VALUE or --name=VALUE; --name alone for switches; "--" ends them. An unknown option is an
 // error that names the nearest. --help and --config FILE are understood everywhere.

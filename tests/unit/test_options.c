@@ -45,7 +45,8 @@ START_TEST(default_then_file_then_environment_then_flag)
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     struct error error;
-    const char text[] = "# c\n[smelt]\n sqs-listen =  1.2.3.4:5 \r\nworkers=2\n";
+    const char text[] = "# c\n[serve]\nunheard-of = 1\nworkers=9\n[smelt]\n sqs-listen =  1.2.3.4:5 \r\n"
+                        "[test] ; ours\nworkers=2\n[other]\nsqs-listen=no\n";
     ck_assert_int_eq(fd_write_all(fd, text, sizeof text - 1, path, &error), OK);
     close(fd);
     const char *argv[] = {"test", "--config", path, "--workers", "4"};
