@@ -31,6 +31,35 @@ static void add_counter(struct metrics *m, const char *name, const char *labels,
     metric_add(metrics_counter(m, name, labels, help), value);
 }
 
+static void add_crew(const struct poller *p, struct metrics *m)
+{
+    struct crew_counts crew = {0};
+    if (p->crew != NULL)
+        crew = crew_counts(p->crew);
+    add_counter(m, "smelt_worker_child_deaths_total", "", "Children that died.",
+                (double)crew.deaths);
+    add_counter(m, "smelt_worker_child_hangs_total", "", "Children killed for their deadline.",
+                (double)crew.hung);
+    add_counter(m, "smelt_worker_zygote_starts_total", "", "Zygotes started.",
+                (double)crew.zygote_starts);
+    metric_set(metrics_gauge(m, "smelt_worker_children", "state=\"up\"", "Children."), crew.up);
+    metric_set(metrics_gauge(m, "smelt_worker_children", "state=\"busy\"", "Children."), crew.busy);
+    metric_set(metrics_gauge(m, "smelt_worker_children", "state=\"wanted\"", "Children."),
+               crew.wanted);
+    metric_set(metrics_gauge(m, "smelt_worker_children", "state=\"limit\"", "Children."),
+               crew.limit);
+    metric_set(metrics_gauge(m, "smelt_worker_generation", "", "Of models, that serves."),
+               crew.generation);
+    add_counter(m, "smelt_worker_generations_refused_total", "",
+                "Changed packages that were not taken.", (double)crew.refused);
+    add_counter(m, "smelt_worker_generations_taken_back_total", "",
+                "New generations that failed on jobs, and were replaced by the one before.",
+                (double)crew.taken_back);
+    metric_set(metrics_gauge(m, "smelt_worker_generations_loaded", "",
+                             "In memory, or on their way there; at most two."),
+               crew.loaded);
+}
+
 void poller_metrics(const struct poller *p, struct buf *out)
 {
     static const char *const by_status[] = {NULL, "status=\"succeeded\"", "status=\"failed\"",
@@ -47,9 +76,6 @@ void poller_metrics(const struct poller *p, struct buf *out)
         dead.abandoned += counts.abandoned;
         dead.requests += counts.requests;
     }
-    struct crew_counts crew = {0};
-    if (p->crew != NULL)
-        crew = crew_counts(p->crew);
     for (int i = JOB_SUCCEEDED; i <= JOB_CANCELLED; i++)
         add_counter(&m, "smelt_worker_jobs_total", by_status[i], "Jobs with a result.",
                     (double)p->finished[i]);
@@ -69,29 +95,7 @@ void poller_metrics(const struct poller *p, struct buf *out)
                 (double)p->slowdowns);
     add_counter(&m, "smelt_worker_sqs_requests_total", "", "Requests to SQS.",
                 (double)(receives + dead.requests + outbox_requests(p->outbox)));
-    add_counter(&m, "smelt_worker_child_deaths_total", "", "Children that died.",
-                (double)crew.deaths);
-    add_counter(&m, "smelt_worker_child_hangs_total", "", "Children killed for their deadline.",
-                (double)crew.hung);
-    add_counter(&m, "smelt_worker_zygote_starts_total", "", "Zygotes started.",
-                (double)crew.zygote_starts);
-    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"up\"", "Children."), crew.up);
-    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"busy\"", "Children."),
-               crew.busy);
-    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"wanted\"", "Children."),
-               crew.wanted);
-    metric_set(metrics_gauge(&m, "smelt_worker_children", "state=\"limit\"", "Children."),
-               crew.limit);
-    metric_set(metrics_gauge(&m, "smelt_worker_generation", "", "Of models, that serves."),
-               crew.generation);
-    add_counter(&m, "smelt_worker_generations_refused_total", "",
-                "Changed packages that were not taken.", (double)crew.refused);
-    add_counter(&m, "smelt_worker_generations_taken_back_total", "",
-                "New generations that failed on jobs, and were replaced by the one before.",
-                (double)crew.taken_back);
-    metric_set(metrics_gauge(&m, "smelt_worker_generations_loaded", "",
-                             "In memory, or on their way there; at most two."),
-               crew.loaded);
+    add_crew(p, &m);
     add_counter(&m, "smelt_worker_jobs_abandoned_total", "",
                 "Dead letters that had no result, and got one.", (double)dead.abandoned);
     metric_set(metrics_gauge(&m, "smelt_worker_dead_letters", "",
