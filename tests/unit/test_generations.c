@@ -307,7 +307,7 @@ END_TEST
 
 START_TEST(pictures_that_crashed_the_one_before_as_well_take_nothing_back)
 {
-    static const char *const poison[] = {"crash", "abort", "exit", "try open"};
+    static const char *const poison[] = {"crash", "abort", "exit", "try socket"};
     open_package_crew("v1", 1);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 4; i++) {
