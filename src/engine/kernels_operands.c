@@ -123,7 +123,7 @@ enum err operand_weight(struct lowering *l, const void *data, const dnnl_memory_
 }
 
 static enum err emit(struct lowering *l, const struct node *n, dnnl_primitive_desc_t pd,
-              const struct operand *operands, int count, struct error *error)
+                     const struct operand *operands, int count, struct error *error)
 {
     struct program *p = l->program;
     struct operand scratch = {.arg = DNNL_ARG_SCRATCHPAD};
@@ -304,8 +304,12 @@ static enum err operand_typed(struct lowering *l, int v, int arg, const dnnl_mem
     CHECK(layout->place.where != NOWHERE);
     *out = (struct operand){arg, layout->place, layout->md, NULL};
     if (want == NULL ? layout->md.data_type == type && !layout->view
-                     : dnnl_memory_desc_equal(&layout->md, want))
+                     : dnnl_memory_desc_equal(&layout->md, want)) {
+        if (want !=
+            NULL) // the same but for steps along axes of size 1: jit_uni_binary looks at them
+            out->md = *want;
         return OK;
+    }
     if (copy->place.where != NOWHERE &&
         (want == NULL ? copy->md.data_type == type : dnnl_memory_desc_equal(&copy->md, want))) {
         *out = (struct operand){arg, copy->place, copy->md, NULL};

@@ -317,6 +317,23 @@ START_TEST(broadcasts_to_one_channel)
 }
 END_TEST
 
+// The first channels lie as a tensor of their own would, but for the step to the next picture.
+START_TEST(a_slice_meets_itself)
+{
+    static const char *const ops[] = {"Add", "Sub", "Max"};
+    for (int i = 0; i < 3; i++) {
+        model_begin(13, 4, (int64_t[]){1, 4, 15, 8});
+        model_ints("zero", 1, (int64_t[]){0});
+        model_ints("three", 1, (int64_t[]){3});
+        model_ints("axis", 1, (int64_t[]){1});
+        model_node("Softplus", "x", "a");
+        model_node("Slice", "a zero three axis", "s");
+        model_node(ops[i], "s s", "y");
+        model_compare(1e-5, ops[i]);
+    }
+}
+END_TEST
+
 START_TEST(resizing)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic"};
@@ -447,6 +464,7 @@ int main(void)
     tcase_add_loop_test(c, winograd, 0, 8);
     tcase_add_test(c, gates);
     tcase_add_test(c, broadcasts_to_one_channel);
+    tcase_add_test(c, a_slice_meets_itself);
     tcase_add_test(c, resizing);
     tcase_add_test(c, shapes_fold);
     tcase_add_test(c, hostile_ranges_and_repeats);
