@@ -111,7 +111,7 @@ static uint64_t current_free(const struct journal *j)
     return s->full ? 0 : j->segment_bytes - RECORD_HEADER_BYTES - s->used;
 }
 
-static uint64_t free_bytes(const struct journal *j)
+uint64_t journal_free_bytes(const struct journal *j)
 {
     return current_free(j) + j->spare_count * capacity(j);
 }
@@ -185,7 +185,7 @@ static bool removal_start(struct journal *j)
 }
 
 // Starts at most one change of the set of segments (all that are due when synchronous).
-static void maintain(struct journal *j)
+void journal_maintain(struct journal *j)
 {
     while (!j->failed && !j->change_job.queued) {
         if (!j->full && j->spare_count < spares_wanted(j) && j->order_len < SEGMENTS_MAX)
@@ -198,7 +198,7 @@ static void maintain(struct journal *j)
 void journal_retry_space(struct journal *j)
 {
     j->full = false;
-    maintain(j);
+    journal_maintain(j);
 }
 
 // --- append ---
@@ -272,7 +272,7 @@ static enum err room_for(struct journal *j, enum journal_class class, uint32_t b
     uint64_t keep = class == JOURNAL_DELETE  ? 0
                     : class == JOURNAL_STATE ? j->reserve_bytes
                                              : j->reserve_bytes + slack(j);
-    uint64_t have = fits ? free_bytes(j) : j->spare_count * capacity(j);
+    uint64_t have = fits ? journal_free_bytes(j) : j->spare_count * capacity(j);
     if (have >= keep + bytes)
         return OK;
     if (j->full || j->order_len == SEGMENTS_MAX)
@@ -296,7 +296,7 @@ enum err journal_append(struct journal *j, enum journal_class class, uint8_t typ
     if (bytes > j->largest_bytes)
         j->largest_bytes = bytes;
     if (j->spare_count < spares_wanted(j))
-        maintain(j);
+        journal_maintain(j);
     TRY(room_for(j, class, bytes, error));
     if (current_free(j) < bytes)
         rotate(j);
@@ -360,7 +360,7 @@ void journal_flush(struct journal *j)
         }
         journal_committer_submit(j, job);
     }
-    maintain(j);
+    journal_maintain(j);
 }
 
 static void collect_commit(struct journal *j, struct job *job)
@@ -382,7 +382,7 @@ static void collect_commit(struct journal *j, struct job *job)
     if (j->threaded && j->flush_wanted)
         journal_flush(j); // what came in meanwhile
     else if (j->threaded)
-        maintain(j);
+        journal_maintain(j);
 }
 
 static void collect_spare(struct journal *j, struct job *job)
@@ -430,7 +430,7 @@ void journal_collect(struct journal *j, struct job *job)
     else
         collect_removal(j, job);
     if (j->threaded)
-        maintain(j);
+        journal_maintain(j);
 }
 
 // --- what matters ---
@@ -512,128 +512,10 @@ bool journal_victim(struct journal *j, uint16_t *segment)
     struct segment *best = much_garbage || j->full ? emptiest(j, segment) : NULL;
     uint64_t bytes = best != NULL && best->live_bytes > 0 ? (uint64_t)best->live_bytes : 0;
     if (best != NULL && bytes < capacity(j) / 4 * 3 &&
-        free_bytes(j) > j->reserve_bytes + bytes + slack(j) / 2) {
+        journal_free_bytes(j) > j->reserve_bytes + bytes + slack(j) / 2) {
         best->held = true;
         return true;
     }
     j->check_victim = false;
     return false;
-}
-
-// --- life ---
-
-enum err journal_open(const struct journal_config *config, struct journal **out,
-                      struct error *error)
-{
-    struct journal *j = calloc(1, sizeof *j);
-    CHECK(j != NULL);
-    j->config = *config;
-    j->io = config->io != NULL ? config->io : &journal_io_posix;
-    j->manifest_fd = j->event_fd = -1;
-    j->segment_bytes = config->segment_bytes != 0 ? config->segment_bytes : JOURNAL_SEGMENT_BYTES;
-    CHECK(j->segment_bytes % RECORD_ALIGN == 0 && j->segment_bytes >= 4096);
-    *out = j; // replay counts what matters
-    enum err err = OK;
-    if (snprintf(j->dir, sizeof j->dir, "%s", config->dir) >= (int)sizeof j->dir - 16)
-        err = fail(error, ERR_ARGUMENT, 0, "path '%.100s…' is too long", config->dir);
-    if (err == OK)
-        err = config->inspection != NULL ? journal_inspect(j, error) : journal_recover(j, error);
-    if (err == OK && config->inspection == NULL) {
-        maintain(j); // the first spare, before anything is asked for
-        err = journal_committer_start(j, error);
-    }
-    if (err != OK) {
-        *out = NULL;
-        journal_close(j);
-    }
-    return err;
-}
-
-static void batch_free(struct batch *b)
-{
-    for (size_t i = 0; i < b->cap; i++)
-        buf_release(&b->chunks[i].data);
-    free(b->chunks);
-}
-
-void journal_close(struct journal *j)
-{
-    if (j == NULL)
-        return;
-    journal_committer_stop(j);
-    for (uint16_t i = 0; i < j->slot_count; i++)
-        if (j->segments[i].exists)
-            j->io->close(j->io->ctx, j->segments[i].fd);
-    if (j->manifest_fd >= 0)
-        j->io->close(j->io->ctx, j->manifest_fd);
-    batch_free(&j->filling);
-    batch_free(&j->commit_job.batch);
-    buf_release(&j->change_job.manifest);
-    free(j->segments);
-    free(j->order);
-    free(j);
-}
-
-uint64_t journal_next_sequence(const struct journal *j)
-{
-    return j->next_sequence;
-}
-
-uint64_t journal_written(const struct journal *j)
-{
-    return j->written_sequence;
-}
-
-uint64_t journal_durable(const struct journal *j)
-{
-    return j->durable_sequence;
-}
-
-bool journal_is_syncing(const struct journal *j)
-{
-    return j->commit_job.queued;
-}
-
-bool journal_failed(const struct journal *j)
-{
-    return j->failed;
-}
-
-const uint8_t *journal_store_id(const struct journal *j)
-{
-    return j->store;
-}
-
-void journal_on_sync(struct journal *j, void (*fn)(void *ctx, int64_t us), void *ctx)
-{
-    j->on_sync = fn;
-    j->on_sync_ctx = ctx;
-}
-
-void journal_stats(const struct journal *j, struct journal_stats *out)
-{
-    *out = (struct journal_stats){
-        .segments = j->order_len,
-        .spares = j->spare_count,
-        .disk_bytes = (uint64_t)j->order_len * j->segment_bytes + MANIFEST_FILE_BYTES,
-        .live_bytes = j->live_bytes > 0 ? (uint64_t)j->live_bytes : 0,
-        .free_bytes = free_bytes(j),
-        .reserve_bytes = j->reserve_bytes,
-        .commits = j->commits,
-        .synced_bytes = j->synced_bytes,
-        .last_sync_us = j->last_sync_us,
-        .full = j->full,
-        .cut_bytes = j->cut_bytes,
-    };
-}
-
-void journal_segment_live(const struct journal *j, uint32_t id, uint64_t *records, int64_t *bytes)
-{
-    *records = 0;
-    *bytes = 0;
-    for (uint16_t slot = 0; slot < j->slot_count; slot++)
-        if (j->segments[slot].exists && j->segments[slot].id == id) {
-            *records = j->segments[slot].live;
-            *bytes = j->segments[slot].live_bytes;
-        }
 }

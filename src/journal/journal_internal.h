@@ -116,6 +116,8 @@ void journal_path(const struct journal *j, uint32_t id, char out[PATH_MAX]);
 void journal_manifest(const struct journal *j, uint32_t without, uint32_t with, uint64_t generation,
                       struct buf *out);
 void journal_collect(struct journal *j, struct job *job); // a job that is done
+uint64_t journal_free_bytes(const struct journal *j);     // preallocated
+void journal_maintain(struct journal *j);                 // starts what is due: spares, removals
 
 // --- committer.c ---
 enum err journal_committer_start(struct journal *j, struct error *error) MUST_CHECK;

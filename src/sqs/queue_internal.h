@@ -12,8 +12,9 @@ enum {
     QUEUE_BUCKETS = 4096,
     DELETE_RESERVE_BYTES = 40, // a STORED_DELETE record
     QUEUE_RESERVE_BYTES = 152, // the STORED_QUEUE record of a queue's end
-    FIXED_RESERVE_BYTES = 2048, // for some starts of the process, and for ends of segments too short
-    TICK_MAX = 10000,          // messages moved by one queues_tick
+    FIXED_RESERVE_BYTES =
+        2048,         // for some starts of the process, and for ends of segments too short
+    TICK_MAX = 10000, // messages moved by one queues_tick
     COMPACT_SLICE_BYTES = 256 << 10,
     DEADLINE_QUEUE = 1 << 30, // deadline ids from here on are queues
     RETURNS_TO_BACK = 3,      // received so often without delete: to the back of the queue
@@ -127,7 +128,8 @@ struct queues {
     struct journal_place boot_record;
     struct stored_boot last_boot; // the latest record of the time
     bool booted;                  // last_boot was seen
-    int64_t latest_ms; // while opening: no record tells of something later; store time is not before
+    int64_t
+        latest_ms; // while opening: no record tells of something later; store time is not before
 
     struct index_chunk **chunks;
     uint32_t chunk_count, chunk_hint;
@@ -184,7 +186,7 @@ void index_release(struct queues *qs);
 
 // --- queue.c ---
 void queues_note_time(struct queues *qs, int64_t now_ms); // when it is time to
-void queues_reserve(struct queues *qs); // space for the end of all there is
+void queues_reserve(struct queues *qs);                   // space for the end of all there is
 struct queue *queue_by_id(struct queues *qs, uint64_t id);
 struct queue *queue_add(struct queues *qs, uint64_t id); // not yet known by name
 void queue_name_set(struct queues *qs, struct queue *q, struct span name);
@@ -213,6 +215,8 @@ void message_describe(const struct queues *qs, int32_t slot, int64_t now_ms, str
 // Hands it out; the caller places it (message_place) when it has done with the list.
 void message_claim(struct queues *qs, struct queue *q, int32_t slot, int64_t now_ms,
                    int visibility_s, struct received *out);
+enum err message_append_state(struct queues *qs, int32_t slot, uint64_t *wait_for,
+                              struct error *error);
 enum err message_append_delete(struct queues *qs, int32_t slot, uint64_t *wait_for,
                                struct error *error);                    // and drops it
 int64_t message_end_ms(const struct queue *q, const struct message *m); // of its retention period
