@@ -305,8 +305,7 @@ static enum err operand_typed(struct lowering *l, int v, int arg, const dnnl_mem
     *out = (struct operand){arg, layout->place, layout->md, NULL};
     if (want == NULL ? layout->md.data_type == type && !layout->view
                      : dnnl_memory_desc_equal(&layout->md, want)) {
-        if (want !=
-            NULL) // the same but for steps along axes of size 1: jit_uni_binary looks at them
+        if (want != NULL) // equal but for steps along axes of size 1, which some kernels compare
             out->md = *want;
         return OK;
     }

@@ -231,7 +231,8 @@ enum err onnx_read_tensor(struct graph *g, const Onnx__TensorProto *p, struct te
                     name, (int)p->data_type);
     if (p->n_external_data > 0 || p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
         return fail(error, ERR_UNSUPPORTED, 0,
-                    "tensor '%.60s' keeps its data in another file; save the model as one file",
+                    "tensor '%.60s' keeps its data in another file; save the model as one file "
+                    "(PyTorch: external_data=False)",
                     name);
     TRY(tensor_shape(p, out, error));
     out->dtype = s->dtype;
