@@ -210,8 +210,11 @@ START_TEST(cut_tail_never_comes_back)
     journal_stats(j, &stats);
     ck_assert_uint_gt(stats.cut_bytes, 0);
     append(j, "anew...."); // ends where the stale one with the next number begins
+    disk.fault = FAKE_STOP;
+    disk.fault_at = disk.calls + 2; // killed before the zeros behind it
     journal_flush(j);
     journal_close(j);
+    fake_disk_restart(&disk);
     j = must_open();
     ck_assert_uint_eq(seen.count, 2);
     ck_assert_str_eq(seen.texts[1], "anew....");
