@@ -21,7 +21,8 @@ struct setup {
     struct s3_call *s3_call;
     struct timer retry;
     int failures;
-    char queue_url[URL_BYTES_MAX], dlq_url[URL_BYTES_MAX], dlq_arn[ARN_BYTES_MAX], dlq_name[QUEUE_NAME_SIZE];
+    char queue_url[URL_BYTES_MAX], dlq_url[URL_BYTES_MAX], dlq_arn[ARN_BYTES_MAX],
+        dlq_name[QUEUE_NAME_SIZE];
     struct setup_result result;
 };
 

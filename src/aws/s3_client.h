@@ -6,8 +6,8 @@
 
 struct s3_call;
 
-struct s3_object {    // what came back
-    struct span body; // get only; valid during the callback
+struct s3_object {        // what came back
+    struct span body;     // get only; valid during the callback
     struct buf *body_buf; // its memory, may be moved out; NULL: it has to be copied
     uint64_t content_length;
     char etag[80]; // with its quotes

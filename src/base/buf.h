@@ -46,8 +46,9 @@ static inline bool span_starts(struct span a, const char *prefix)
 
 bool span_starts_nocase(struct span a, const char *prefix); // ASCII only
 int span_order(struct span a, struct span b); // by bytes, like memcmp; a prefix comes first
-struct span span_trim(struct span a); // without spaces and tabs at both ends
-// Cuts at the first `at`: returns the part before it; *rest gets the part behind it (empty if none).
+struct span span_trim(struct span a);         // without spaces and tabs at both ends
+// Cuts at the first `at`: returns the part before it; *rest gets the part behind it (empty if
+// none).
 struct span span_cut(struct span a, char at, struct span *rest);
 // Strict unsigned decimal: digits only, no sign, no spaces, value <= max.
 bool span_to_u64(struct span a, uint64_t max, uint64_t *out);
@@ -62,8 +63,8 @@ struct buf {
     bool full;          // something did not fit: what is in the buffer is not whole
 };
 
-void buf_release(struct buf *b); // frees and zeroes; keeps limit_bytes
-void buf_clear(struct buf *b);   // empties, keeps memory
+void buf_release(struct buf *b);                    // frees and zeroes; keeps limit_bytes
+void buf_clear(struct buf *b);                      // empties, keeps memory
 void buf_reserve(struct buf *b, size_t more_bytes); // aborts when memory is out
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_add_span(struct buf *b, struct span s);

@@ -16,13 +16,13 @@ enum digest_kind { DIGEST_MD5, DIGEST_SHA256 };
 struct digest;
 struct digest *digest_new(enum digest_kind kind);
 void digest_update(struct digest *d, const void *data, size_t len);
-// The same bytes into an MD5 and a SHA-256 digest that have had the same so far: less than the sum of
-// both, for each waits for its own last step most of the time.
+// The same bytes into an MD5 and a SHA-256 digest that have had the same so far: less than the sum
+// of both, for each waits for its own last step most of the time.
 void digest_update_both(struct digest *md5, struct digest *sha256, const void *data, size_t len);
 size_t digest_finish(struct digest *d, uint8_t out[SHA256_BYTES]); // bytes written; then only free
 void digest_free(struct digest *d);                                // NULL allowed
 
-void hex_encode(const void *data, size_t len, char *out); // 2 * len characters + 0, lower case
+void hex_encode(const void *data, size_t len, char *out);     // 2 * len characters + 0, lower case
 bool hex_decode(struct span text, void *out, size_t out_len); // text.len must be 2 * out_len
 void base64_encode(struct span data, struct buf *out);
 // Strict: standard alphabet, padding required, no white space.

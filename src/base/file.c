@@ -114,7 +114,8 @@ static enum err dir_failed(struct error *error, int sys, const char *what, const
     const char *advice = "";
     switch (err_from_errno(sys)) {
     case ERR_DENIED:
-        advice = "; choose another directory, or give this one to the user who starts smelt (chown)";
+        advice =
+            "; choose another directory, or give this one to the user who starts smelt (chown)";
         break;
     case ERR_FULL:
         advice = "; make room on this disk or use another";
@@ -150,7 +151,8 @@ enum err dir_make(const char *path, struct error *error)
     }
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return fail(error, ERR_ARGUMENT, 0, "'%.300s' is not a directory; choose another name", path);
+        return fail(error, ERR_ARGUMENT, 0, "'%.300s' is not a directory; choose another name",
+                    path);
     if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0)
         return dir_failed(error, errno, "write in directory", path);
     return OK;

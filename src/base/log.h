@@ -1,6 +1,6 @@
 // Log: one `key=value` line per event on stderr, event name first after time and level.
-// No message bodies, no keys, no signatures. Values with spaces are quoted by the caller ("%s" inside \"\")
-// or, when they come from outside, by log_quote().
+// No message bodies, no keys, no signatures. Values with spaces are quoted by the caller ("%s"
+// inside \"\") or, when they come from outside, by log_quote().
 #pragma once
 
 #include "base/error.h"

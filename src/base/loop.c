@@ -19,8 +19,8 @@ struct loop {
     bool stop;
     int64_t now_ms;
     struct epoll_event events[EVENTS_PER_TURN];
-    int event_count; // fetched in this turn
-    bool idle;       // nothing was fetched in it
+    int event_count;     // fetched in this turn
+    bool idle;           // nothing was fetched in it
     struct timer **heap; // smallest at_ms first
     size_t heap_len, heap_cap;
     struct turn_hook *hooks;

@@ -46,7 +46,7 @@ struct timer {
     size_t heap_place; // 1 + index in the heap; 0: not set
 };
 void loop_timer_set(struct loop *loop, struct timer *t, int64_t at_ms, void (*fn)(void *ctx),
-                    void *ctx); // sets again if it was set
+                    void *ctx);                             // sets again if it was set
 void loop_timer_cancel(struct loop *loop, struct timer *t); // not set: nothing happens
 
 // A hook runs at the end of every turn, before the loop waits again: group commit belongs here.

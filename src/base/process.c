@@ -20,8 +20,8 @@ extern char **environ;
 
 enum { SPAWN_FDS_MAX = 32 };
 
-// dup2 onto a number that another descriptor of ours still holds would destroy it, so all go through
-// high numbers first.
+// dup2 onto a number that another descriptor of ours still holds would destroy it, so all go
+// through high numbers first.
 static int plan_fds(posix_spawn_file_actions_t *actions, const struct process_fd *fds, size_t count,
                     int high[SPAWN_FDS_MAX])
 {
@@ -36,8 +36,8 @@ static int plan_fds(posix_spawn_file_actions_t *actions, const struct process_fd
     return 0;
 }
 
-enum err process_spawn(const char *const *argv, const struct process_fd *fds, size_t fd_count, pid_t *pid,
-                       struct error *error)
+enum err process_spawn(const char *const *argv, const struct process_fd *fds, size_t fd_count,
+                       pid_t *pid, struct error *error)
 {
     CHECK(fd_count <= SPAWN_FDS_MAX);
     int high[SPAWN_FDS_MAX];
@@ -53,10 +53,12 @@ enum err process_spawn(const char *const *argv, const struct process_fd *fds, si
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setpgroup(&attr, 0);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                        POSIX_SPAWN_SETPGROUP);
     int sys = plan_fds(&actions, fds, fd_count, high);
     if (sys == 0)
-        sys = posix_spawn(pid, "/proc/self/exe", &actions, &attr, (char *const *)(uintptr_t)argv, environ);
+        sys = posix_spawn(pid, "/proc/self/exe", &actions, &attr, (char *const *)(uintptr_t)argv,
+                          environ);
     for (size_t i = 0; i < fd_count; i++)
         fd_close(&high[i]);
     posix_spawnattr_destroy(&attr);
@@ -78,8 +80,8 @@ static void on_lifeline(void *ctx, uint32_t events)
     l->fn(l->ctx);
 }
 
-enum err process_lifeline(struct loop *loop, struct watch *w, int fd, void (*fn)(void *ctx), void *ctx,
-                          struct error *error)
+enum err process_lifeline(struct loop *loop, struct watch *w, int fd, void (*fn)(void *ctx),
+                          void *ctx, struct error *error)
 {
     static struct lifeline only; // a process has one parent
     if (fd < 0)

@@ -1,4 +1,5 @@
-// Randomness from the kernel (getrandom). Aborts if the kernel has none: nothing sensible can follow.
+// Randomness from the kernel (getrandom). Aborts if the kernel has none: nothing sensible can
+// follow.
 #pragma once
 
 #include <stddef.h>

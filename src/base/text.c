@@ -9,7 +9,12 @@
 static size_t utf8_next(const uint8_t *s, size_t len, uint32_t *out)
 {
     static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    size_t n = s[0] < 0x80   ? 1
+               : s[0] < 0xc2 ? 0
+               : s[0] < 0xe0 ? 2
+               : s[0] < 0xf0 ? 3
+               : s[0] < 0xf5 ? 4
+                             : 0;
     if (n == 0 || n > len)
         return 0;
     uint32_t c = n == 1 ? s[0] : s[0] & (0x7fu >> n);
@@ -24,7 +29,8 @@ static size_t utf8_next(const uint8_t *s, size_t len, uint32_t *out)
     return n;
 }
 
-// How many of the bytes at s, in eights, are ASCII (and not control characters): nothing to look at there.
+// How many of the bytes at s, in eights, are ASCII (and not control characters): nothing to look at
+// there.
 static size_t ascii_run(const char *s, size_t len, bool allow_control)
 {
     const uint64_t high = 0x8080808080808080u, space = 0x2020202020202020u;
@@ -171,8 +177,8 @@ void xml_escape(struct span s, struct buf *out)
     buf_add(out, s.data + from, s.len - from);
 }
 
-// In each byte of x the top bit is set if it is below n (n <= 0x80); above the first such byte others
-// may be set too.
+// In each byte of x the top bit is set if it is below n (n <= 0x80); above the first such byte
+// others may be set too.
 static uint64_t bytes_below(uint64_t x, uint8_t n)
 {
     const uint64_t ones = 0x0101010101010101u;

@@ -20,10 +20,11 @@ void url_encode(struct span s, bool keep_slash, struct buf *out);
 // Decodes %XX; plus_is_space also turns '+' into ' ' (form encoding). False on a bad escape.
 bool url_decode(struct span s, bool plus_is_space, struct buf *out);
 
-// Appends s as an XML text or attribute value: & < > " and control characters (\r as &#13;) escaped.
+// Appends s as an XML text or attribute value: & < > " and control characters (\r as &#13;)
+// escaped.
 void xml_escape(struct span s, struct buf *out);
-// How many bytes at the start stand in a JSON string as they are: no quote, no backslash, no control
-// character.
+// How many bytes at the start stand in a JSON string as they are: no quote, no backslash, no
+// control character.
 size_t json_plain_run(const char *p, size_t len);
 // Appends s as a JSON string with its quotes. s must be valid UTF-8.
 void json_escape(struct span s, struct buf *out);

@@ -270,11 +270,8 @@ static enum err work(struct bench_sqs *b, const struct peer *peer, enum sqs_step
 {
     struct peer_run r = {
         .peer = peer, .step = step, .clients = calloc((size_t)b->connections, sizeof *r.clients)};
-    struct load_work load = {.ctx = &r,
-                             .request = next,
-                             .may_stop = may_stop,
-                             .measure = measure,
-                             .reply = on_reply};
+    struct load_work load = {
+        .ctx = &r, .request = next, .may_stop = may_stop, .measure = measure, .reply = on_reply};
     struct load *sockets = NULL;
     struct sqs_cost cost = {0};
     char line[64];

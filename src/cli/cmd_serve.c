@@ -283,14 +283,24 @@ static void on_parent_gone(void *ctx)
 static void clean_environment(const struct serve *serve)
 {
     static const char *const names[] = {
-        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN", "AWS_PROFILE",
-        "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_ENDPOINT_URL",  "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ENDPOINT_URL",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
         "AWS_REGION",
         // what tells other commands where to look
-        "SMELT_CONFIG", "SMELT_SQS_ENDPOINT", "SMELT_S3_ENDPOINT", "SMELT_CREDENTIALS",
-        "SMELT_REGION", "SMELT_QUEUE", "SMELT_BUCKET", "SMELT_NO_CREATE",
+        "SMELT_CONFIG",
+        "SMELT_SQS_ENDPOINT",
+        "SMELT_S3_ENDPOINT",
+        "SMELT_CREDENTIALS",
+        "SMELT_REGION",
+        "SMELT_QUEUE",
+        "SMELT_BUCKET",
+        "SMELT_NO_CREATE",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);

@@ -1,5 +1,5 @@
-// The commands of smelt: one function each, `argv[0]` is the command's own name. Return the exit code:
-// 0 done, 1 failed, 2 usage.
+// The commands of smelt: one function each, `argv[0]` is the command's own name. Return the exit
+// code: 0 done, 1 failed, 2 usage.
 #pragma once
 
 struct command {

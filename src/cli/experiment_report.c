@@ -65,11 +65,11 @@ static void find_others(const struct figures *f, struct buf *out)
     bool first = f->one->others > f->processes->others;
     double others = first ? f->one->others : f->processes->others;
     if (others >= 0.1)
-        buf_printf(out,
-                   "Other programs used %.1f processors while n = %d was measured: the figures are "
-                   "what was left to each arrangement alike, not what it does on a quiet machine%s.",
-                   others, first ? 1 : f->n,
-                   f->n > 1 ? ", and different n had different shares" : "");
+        buf_printf(
+            out,
+            "Other programs used %.1f processors while n = %d was measured: the figures are "
+            "what was left to each arrangement alike, not what it does on a quiet machine%s.",
+            others, first ? 1 : f->n, f->n > 1 ? ", and different n had different shares" : "");
 }
 
 static void find_rate(const struct figures *f, struct buf *out)

@@ -85,7 +85,8 @@ static void print_help(const struct options *o, const char *usage, const char *a
     }
     print_help_line("--config FILE", "options from an INI file: name = value");
     print_help_line("--help", "this text");
-    printf("\nEvery option can also be set by an environment variable: --sqs-listen is SMELT_SQS_LISTEN.\n");
+    printf("\nEvery option can also be set by an environment variable: --sqs-listen is "
+           "SMELT_SQS_LISTEN.\n");
 }
 
 // "smelt queue peek [options] QUEUE" -> the length of "smelt queue peek"
@@ -159,7 +160,8 @@ static int read_config(struct options *o, const char *usage, const char *path)
             return 2;
         }
         value = span_trim(value);
-        while (value.len > 0 && (value.data[value.len - 1] == '\r' || value.data[value.len - 1] == ' '))
+        while (value.len > 0 &&
+               (value.data[value.len - 1] == '\r' || value.data[value.len - 1] == ' '))
             value.len--;
         char *text = (char *)(uintptr_t)value.data;
         text[value.len] = '\0';
@@ -203,8 +205,8 @@ static int read_flag(struct options *o, const char *usage, int argc, char **argv
     return -1;
 }
 
-int options_parse(struct options *o, const struct option *table, const char *usage, const char *about,
-                  int argc, char **argv)
+int options_parse(struct options *o, const struct option *table, const char *usage,
+                  const char *about, int argc, char **argv)
 {
     *o = (struct options){.table = table};
     for (int i = 0; table[i].name != NULL; i++) {

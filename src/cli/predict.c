@@ -146,11 +146,11 @@ static int predict_files(const struct options *o)
 int predict_main(int argc, char **argv)
 {
     struct options o;
-    int status =
-        options_parse(&o, table, "smelt predict [options] FILE|DIR…",
-                      "Says what is in pictures (JPEG, PNG, WebP; a folder's by name; - is standard "
-                      "input), by a model on this machine.",
-                      argc, argv);
+    int status = options_parse(
+        &o, table, "smelt predict [options] FILE|DIR…",
+        "Says what is in pictures (JPEG, PNG, WebP; a folder's by name; - is standard "
+        "input), by a model on this machine.",
+        argc, argv);
     if (status >= 0)
         return status;
     if (o.argument_count == 0) {

@@ -35,6 +35,6 @@ void supervisor_free(struct supervisor *s); // NULL allowed
 void supervisor_start(struct supervisor *s);
 // The first call drains, role by role; the second one kills.
 void supervisor_stop(struct supervisor *s);
-void supervisor_child_ended(struct supervisor *s);            // on SIGCHLD
+void supervisor_child_ended(struct supervisor *s);                           // on SIGCHLD
 void supervisor_signal(const struct supervisor *s, size_t role, int signal); // if it runs
-int supervisor_port(const struct supervisor *s, size_t role); // 0: not known yet
+int supervisor_port(const struct supervisor *s, size_t role);                // 0: not known yet

@@ -144,8 +144,8 @@ void value_is(struct lowering *l, int v, const struct operand *x, const dnnl_mem
 bool may_overwrite(const struct lowering *l, const struct operand *x);
 // The step that is made next uses the buffer there.
 void buffer_used(struct lowering *l, const struct place *place);
-// Emits a step from a descriptor of an operation if `so_far` is OK; else `so_far` is returned. Takes over
-// pd. Adds the scratchpad.
+// Emits a step from a descriptor of an operation if `so_far` is OK; else `so_far` is returned.
+// Takes over pd. Adds the scratchpad.
 enum err emit_if(enum err so_far, struct lowering *l, const struct node *n,
                  dnnl_primitive_desc_t pd, const struct operand *operands, int count,
                  struct error *error);

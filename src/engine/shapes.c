@@ -9,10 +9,10 @@
 enum err shapes_same(struct graph *g, struct node *n, enum dtype dtype)
 {
     const struct tensor *x = node_input(g, n, 0);
-    *node_output(g, n) = (struct tensor){
-        .dtype = dtype,
-        .stored = dtype == DTYPE_I64 && x->dtype == dtype ? x->stored : STORED_WIDE,
-        .shape = x->shape};
+    *node_output(g, n) =
+        (struct tensor){.dtype = dtype,
+                        .stored = dtype == DTYPE_I64 && x->dtype == dtype ? x->stored : STORED_WIDE,
+                        .shape = x->shape};
     return OK;
 }
 

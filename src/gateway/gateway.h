@@ -27,8 +27,8 @@ struct gateway_config { // everything is borrowed and must outlive the gateway
     // Names the reply queue. NULL: random, and the queue is deleted at the end. With a name the
     // queue stays, so that a restarted gateway of the same name finds the replies on their way.
     const char *instance;
-    bool create;           // make the jobs queue and its dead-letter queue when they are missing
-    int max_receive_count; // of a queue that is made here
+    bool create;              // make the jobs queue and its dead-letter queue when they are missing
+    int max_receive_count;    // of a queue that is made here
     const char *bucket_allow; // other buckets that pictures may be in: "a,b-*", "*"; NULL: none
     const struct gateway_model *models; // the first one is the default
     size_t model_count;                 // at least 1

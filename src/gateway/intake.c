@@ -251,8 +251,8 @@ bool intake_read(struct visit *v)
 {
     struct span content_type = http_request_header(v->request, "Content-Type");
     struct span type = media_type(content_type);
-    if (!intake_query(v->request, "model, wait, expires") ||
-        !intake_wait(v->request, &v->wait_s) || !intake_expires(v->request, &v->expires_s)) {
+    if (!intake_query(v->request, "model, wait, expires") || !intake_wait(v->request, &v->wait_s) ||
+        !intake_expires(v->request, &v->expires_s)) {
         v->answered = true;
         return false;
     }

@@ -29,11 +29,11 @@ struct visit {
     struct sqs_call *sqs;
 
     // a submission's
-    struct buf body;          // as received, until it is stored
-    size_t counted_bytes;     // what it counts in gateway.body_bytes
-    const char *model;        // arena of the request, like all below
-    const char *bucket, *key; // where the input is
-    struct span stored;       // what becomes inbox/ID: view into body
+    struct buf body;                     // as received, until it is stored
+    size_t counted_bytes;                // what it counts in gateway.body_bytes
+    const char *model;                   // arena of the request, like all below
+    const char *bucket, *key;            // where the input is
+    struct span stored;                  // what becomes inbox/ID: view into body
     uint8_t stored_sha256[SHA256_BYTES]; // if idempotent
     const char
         *content_type; // of inbox/ID; ends with the fingerprint when there is an Idempotency-Key

@@ -39,9 +39,9 @@ struct http_response {
     enum err err;       // OK: an HTTP answer came, whatever its status
     struct error error; // else why: ERR_NET, ERR_TIMEOUT, ERR_LIMIT, ERR_CANCELLED; names the host
     int status;
-    struct span body;    // valid during the callback
+    struct span body;     // valid during the callback
     struct buf *body_buf; // its memory: who keeps it may move it out
-    struct span headers; // raw header lines, valid during the callback
+    struct span headers;  // raw header lines, valid during the callback
     int64_t total_us;
 };
 

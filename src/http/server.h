@@ -99,7 +99,7 @@ int http_server_connections(const struct http_server *s); // open ones, for drai
 // Clients have not read so many bytes of replies that no more large ones should be made. Above half
 // of it, who has not read its reply HTTP_BODY_GRACE_S after it was made is cut off.
 bool http_server_is_clogged(const struct http_server *s);
-void http_server_free(struct http_server *s);             // ends what is still open
+void http_server_free(struct http_server *s); // ends what is still open
 
 // Value of a header (first one), empty span if absent.
 struct span http_request_header(const struct http_request *r, const char *name);

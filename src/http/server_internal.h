@@ -17,7 +17,8 @@ enum {
                                   // a client that is still sending sees the reply, not a reset
     KEPT_MAX = 64,                // requests that MHD is left to ask for; each run looks at all
     REQUESTS_SPARE_MAX = 256,     // freed requests kept for the next ones,
-    BODY_KEEP_BYTES = 4 << 10,    // each with the memory of a body up to this, and a block of its arena
+    BODY_KEEP_BYTES =
+        4 << 10, // each with the memory of a body up to this, and a block of its arena
 };
 
 // An open connection (MHD's socket context).
@@ -90,8 +91,8 @@ struct http_server {
     struct conn *fins; // to be looked at at the end of the turn
     struct timer patrol_timer;
     int64_t head_timeout_ms, body_grace_ms, patrol_ms;
-    size_t unread_bytes;     // in buffers of requests that are not whole
-    size_t unsent_bytes;     // in replies that have not ended
+    size_t unread_bytes; // in buffers of requests that are not whole
+    size_t unsent_bytes; // in replies that have not ended
     size_t unsent_bytes_max;
     struct request requests; // list head
     struct request *spare;

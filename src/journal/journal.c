@@ -276,8 +276,7 @@ static enum err room_for(struct journal *j, enum journal_class class, uint32_t b
     if (have >= keep + bytes)
         return OK;
     if (j->full || j->order_len == SEGMENTS_MAX)
-        return fail(error, ERR_FULL, 0,
-                    "no space for what is new in '%s': %s", j->dir,
+        return fail(error, ERR_FULL, 0, "no space for what is new in '%s': %s", j->dir,
                     j->full ? j->why.msg : "it has its largest number of segments");
     return fail(error, ERR_BUSY, 0, "the journal is making space, try again");
 }

@@ -160,8 +160,8 @@ static enum err segment_open(struct journal *j, uint32_t id, struct error *error
     return err == OK ? OK : fail_context(error, err, "'%s'", path);
 }
 
-static enum err store_open(struct journal *j, const struct manifest *m, const struct journal_files *found,
-                           struct error *error)
+static enum err store_open(struct journal *j, const struct manifest *m,
+                           const struct journal_files *found, struct error *error)
 {
     memcpy(j->store, m->store, STORE_ID_BYTES);
     j->segment_bytes = m->segment_bytes;
@@ -184,7 +184,8 @@ static enum err store_open(struct journal *j, const struct manifest *m, const st
 
 // --- records ---
 
-static enum err out_of_sequence(const struct segment_scan *c, const struct record *r, struct error *error)
+static enum err out_of_sequence(const struct segment_scan *c, const struct record *r,
+                                struct error *error)
 {
     return fail(
         error, ERR_CORRUPT, 0,
@@ -377,7 +378,8 @@ static enum err replay_all(struct segment_scan *c, struct error *error)
     return sync_replayed(j, i, error);
 }
 
-static enum err open_existing(struct journal *j, const struct journal_files *found, struct error *error)
+static enum err open_existing(struct journal *j, const struct journal_files *found,
+                              struct error *error)
 {
     AUTO_MANIFEST struct manifest m = {0};
     AUTO_BUF struct buf bytes = {0};
@@ -425,7 +427,8 @@ enum err journal_recover(struct journal *j, struct error *error)
         err = open_existing(j, &found, error);
     else if (errno != ENOENT)
         err = fail(error, err_from_errno(errno), errno, "open '%s'", path);
-    else if (found.count > 1 || (found.count == 1 && (found.ids[0] != 1 || journal_segment_used(j, first))))
+    else if (found.count > 1 ||
+             (found.count == 1 && (found.ids[0] != 1 || journal_segment_used(j, first))))
         err = fail(error, ERR_CORRUPT, 0,
                    "'%s' is missing, and there are segments beside it: restore it from a backup",
                    path);

@@ -27,7 +27,8 @@ enum err catalog_open(const char *dir, uint64_t map_bytes, struct catalog **out,
                       struct error *error) MUST_CHECK;
 // For reading only, of a catalog that nobody has open: nothing is written. ERR_NOT_FOUND: there is
 // none. Damage that LMDB does not see can crash this process.
-enum err catalog_open_to_look(const char *dir, struct catalog **out, struct error *error) MUST_CHECK;
+enum err catalog_open_to_look(const char *dir, struct catalog **out,
+                              struct error *error) MUST_CHECK;
 void catalog_close(struct catalog *catalog); // NULL allowed; no transaction may be open
 
 enum err catalog_begin(struct catalog *catalog, bool write, struct catalog_txn **out,

@@ -132,8 +132,7 @@ static enum sqs_code set_redrive(struct queue_attributes *a, struct span value, 
         json_int_t n = json_integer_value(count_value);
         count = n > 0 && n <= SQS_RECEIVE_COUNT_MAX ? (uint64_t)n : 0;
     } else if (json_is_string(count_value)) {
-        (void)span_to_u64(span_from(json_string_value(count_value)), SQS_RECEIVE_COUNT_MAX,
-                          &count);
+        (void)span_to_u64(span_from(json_string_value(count_value)), SQS_RECEIVE_COUNT_MAX, &count);
     }
     if (code == SQS_OK && count == 0) {
         char *shown = json_dumps(count_value, JSON_ENCODE_ANY);

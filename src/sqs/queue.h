@@ -39,8 +39,8 @@ struct queues_config {
     void (*on_written)(void *ctx, uint64_t sequence);        // NULL; after queue_receive
     void (*on_durable)(void *ctx, uint64_t sequence);        // after the queues have taken note
     void (*on_failed)(void *ctx, const struct error *error); // fail-stop: end the process
-    // NULL; else the store is only looked at, damage or not (journal/inspection.h): the queues can be
-    // read, nothing can be changed. A queue whose own record is lost is called lost-NUMBER.
+    // NULL; else the store is only looked at, damage or not (journal/inspection.h): the queues can
+    // be read, nothing can be changed. A queue whose own record is lost is called lost-NUMBER.
     struct journal_inspection *inspection;
 };
 
@@ -49,7 +49,8 @@ enum err queues_open(const struct queues_config *config, struct queues **out,
 void queues_close(struct queues *qs); // NULL allowed; what was not committed is dropped
 
 // The wall clock as it is now: with store time it is noted at least every TIME_RECORD_MS, so that
-// after a restart of the machine the wall clock says how long it was off, wherever it had been set to.
+// after a restart of the machine the wall clock says how long it was off, wherever it had been set
+// to.
 void queues_wall(struct queues *qs, int64_t wall_ms);
 int64_t queues_time(const struct queues *qs, int64_t monotonic_ms);
 struct journal *queues_journal(struct queues *qs);

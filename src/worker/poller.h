@@ -14,13 +14,13 @@ struct poller;
 struct poller_config {
     struct loop *loop;
     struct aws_client *sqs, *s3;
-    const char *queue; // "NAME|URL[:WEIGHT[:VISIBILITY_S]],…"; a URL is of an existing queue
-    const char *bucket;       // for results
+    const char *queue;  // "NAME|URL[:WEIGHT[:VISIBILITY_S]],…"; a URL is of an existing queue
+    const char *bucket; // for results
     const char *bucket_allow; // others that pictures may be in: "a,b-*", "*"; NULL: none
     bool create;              // make queue, dead-letter queue and bucket when they are missing
     int max_receive_count;    // of a queue that is made
     int visibility_s;         // of queues that do not say their own
-    const char *leases; // file of what is in hand (lease_book.h); NULL: none
+    const char *leases;       // file of what is in hand (lease_book.h); NULL: none
     const char *model, *search_path;
     const char *exec; // NULL, or a program that answers instead of models; model is its name then
     int children, children_min, idle_ms; // these and the next three are the crew's
@@ -45,6 +45,6 @@ void poller_drain(struct poller *p);
 // Ready: it can take jobs. Else one sentence says what is waited for.
 bool poller_ready(const struct poller *p, struct buf *why);
 void poller_ask_backlog(struct poller *p); // so that the next metrics tell of it
-void poller_reload(struct poller *p); // looks whether model packages changed
+void poller_reload(struct poller *p);      // looks whether model packages changed
 void poller_describe_models(const struct poller *p, struct buf *out); // lines for people
 void poller_metrics(const struct poller *p, struct buf *out);         // Prometheus text

@@ -16,7 +16,7 @@ struct worker_config {
     int children, children_min, idle_ms;
     uint64_t memory_bytes;
     bool pin;
-    const char *state_file; // NULL: none
+    const char *state_file;                               // NULL: none
     const char *sqs_endpoint, *s3_endpoint, *region;      // NULL: the AWS rules (aws/aws_client.h)
     const char *credentials_file, *data_credentials_file; // NULL: none (aws/keys.h)
     const char *lifecycle_hook; // "GROUP:HOOK" to be told of a drain that the group wanted; NULL

@@ -273,8 +273,8 @@ static long attempt(const char *what)
 
 // Commands: "ok TEXT", "bad TEXT" (the picture's fault), "crash", "abort", "exit", "hang" (deaf),
 // "slow MS" (hears cancel), "try CALL", "garbage", "not-json", "memory", "environment NAME",
-// "write-slot", "pid", "nomem". A package "real-COMMAND" does that for all pictures but its sample and
-// "ok".
+// "write-slot", "pid", "nomem". A package "real-COMMAND" does that for all pictures but its sample
+// and "ok".
 enum err predictor_run(struct predictor *p, struct span picture, const atomic_int *cancel,
                        int64_t deadline_ms, struct prediction_result *out, struct error *error)
 {

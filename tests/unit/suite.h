@@ -1,5 +1,5 @@
-// A unit test program in one line: SUITE_MAIN("loop", test_a, test_b). Each test is forked by check,
-// with a limit of 60 s; the output is TAP, for prove.
+// A unit test program in one line: SUITE_MAIN("loop", test_a, test_b). Each test is forked by
+// check, with a limit of 60 s; the output is TAP, for prove.
 #pragma once
 
 #include <check.h>

@@ -56,7 +56,8 @@ START_TEST(spans_cut_trim_and_compare)
     ck_assert(span_is_nocase(SPAN("Content-TYPE"), "content-type"));
     ck_assert(!span_is_nocase(SPAN("Content"), "content-type"));
     ck_assert(span_starts(SPAN("inbox/1"), "inbox/") && !span_starts(SPAN("in"), "inbox/"));
-    ck_assert(span_starts_nocase(SPAN("INBOX/1"), "inbox/") && !span_starts_nocase(SPAN("IN"), "inbox/"));
+    ck_assert(span_starts_nocase(SPAN("INBOX/1"), "inbox/") &&
+              !span_starts_nocase(SPAN("IN"), "inbox/"));
     ck_assert_int_lt(span_order(SPAN("a"), SPAN("ab")), 0);
     ck_assert_int_gt(span_order(SPAN("b"), SPAN("ab")), 0);
     ck_assert_int_gt(span_order(SPAN("\xff"), SPAN("a")), 0);
@@ -69,8 +70,9 @@ START_TEST(numbers_are_strict)
     uint64_t v = 7;
     ck_assert(span_to_u64(SPAN("0"), 10, &v) && v == 0);
     ck_assert(span_to_u64(SPAN("18446744073709551615"), UINT64_MAX, &v) && v == UINT64_MAX);
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "0x10", "1e3", "18446744073709551616",
-                                      "99999999999999999999", "11"};
+    static const char *const bad[] = {
+        "",  "-1", "+1", " 1", "1 ", "0x10", "1e3", "18446744073709551616", "99999999999999999999",
+        "11"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         ck_assert_msg(!span_to_u64(span_from(bad[i]), i == 9 ? 10 : UINT64_MAX, &v), "%s", bad[i]);
 }

@@ -43,8 +43,9 @@ START_TEST(crc32c_of_rfc_3720_and_in_pieces)
     ck_assert_uint_eq(digest_crc32c(0, data, 32), 0x62a8ab43);
     ck_assert_uint_eq(digest_crc32c(0, "123456789", 9), 0xe3069283);
     for (size_t cut = 0; cut <= 9; cut++)
-        ck_assert_uint_eq(digest_crc32c(digest_crc32c(0, "123456789", cut), "123456789" + cut, 9 - cut),
-                          0xe3069283);
+        ck_assert_uint_eq(
+            digest_crc32c(digest_crc32c(0, "123456789", cut), "123456789" + cut, 9 - cut),
+            0xe3069283);
 }
 END_TEST
 
@@ -89,8 +90,9 @@ END_TEST
 
 START_TEST(base64_both_ways_and_strict)
 {
-    static const char *const pairs[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"},
-                                           {"foob", "Zm9vYg=="}, {"\xff\xfe\xfd", "//79"}};
+    static const char *const pairs[][2] = {
+        {"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+        {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xff\xfe\xfd", "//79"}};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         AUTO_BUF struct buf text = {0}, back = {0};
         base64_encode(span_from(pairs[i][0]), &text);
@@ -98,7 +100,8 @@ START_TEST(base64_both_ways_and_strict)
         ck_assert(base64_decode(buf_view(&text), &back));
         ck_assert(span_is(buf_view(&back), pairs[i][0]));
     }
-    static const char *const bad[] = {"Zg", "Zg=", "Z===", "Zg==Zg==", "Zm9v\n", "Zm 9", "Zm9-", "===="};
+    static const char *const bad[] = {
+        "Zg", "Zg=", "Z===", "Zg==Zg==", "Zm9v\n", "Zm 9", "Zm9-", "===="};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         AUTO_BUF struct buf back = {0};
         ck_assert_msg(!base64_decode(span_from(bad[i]), &back), "%s", bad[i]);
@@ -114,6 +117,6 @@ START_TEST(hex_is_strict)
 }
 END_TEST
 
-SUITE_MAIN("digest", known_digests, crc32c_of_rfc_3720_and_in_pieces, running_digest_equals_the_whole,
-           both_digests_of_the_same_bytes,
+SUITE_MAIN("digest", known_digests, crc32c_of_rfc_3720_and_in_pieces,
+           running_digest_equals_the_whole, both_digests_of_the_same_bytes,
            base64_both_ways_and_strict, hex_is_strict)

@@ -125,7 +125,8 @@ static void on_stopped(void *ctx)
     loop_stop(loop);
 }
 
-static const struct gateway_model models[] = {{"demo", "knows drawings", "models/demo"}, {"other", "", NULL}};
+static const struct gateway_model models[] = {{"demo", "knows drawings", "models/demo"},
+                                              {"other", "", NULL}};
 
 static void set_up_named(const char *instance, bool run_until_ready)
 {

@@ -111,9 +111,10 @@ END_TEST
 
 START_TEST(a_bad_record_does_not_take_the_good_ones_along)
 {
-    ck_assert_int_eq(decode("{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a", "") "," //
-                            "{\"eventName\":\"ObjectCreated:Put\"}," //
-                            RECORD("ObjectCreated:Put", "pics", "%ff", "") "," //
+    ck_assert_int_eq(decode("{\"Records\":[" RECORD("ObjectCreated:Put", "pics", "a",
+                                                    "") ","                                      //
+                                                        "{\"eventName\":\"ObjectCreated:Put\"}," //
+                            RECORD("ObjectCreated:Put", "pics", "%ff", "") ","                   //
                             RECORD("ObjectCreated:Put", "pics", "b", "") "]}"),
                      ERR_FORMAT);
     ck_assert_ptr_nonnull(strstr(error.msg, "a record without"));

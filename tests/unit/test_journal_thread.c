@@ -1,4 +1,5 @@
-// The journal with its own thread, over a real directory and a loop: for the thread sanitizer, and for order.
+// The journal with its own thread, over a real directory and a loop: for the thread sanitizer, and
+// for order.
 #include "journal/journal.h"
 
 #include "base/clock.h"
@@ -67,7 +68,8 @@ static bool append_some(void *ctx)
         journal_count(journal, r.place.segment, 1, r.place.bytes);
         last_appended = r.sequence;
         appended++;
-        if (appended % 100 == 0 && durable > 0) { // what is durable can be read while others are written
+        if (appended % 100 == 0 &&
+            durable > 0) { // what is durable can be read while others are written
             AUTO_BUF struct buf buf = {0};
             struct span payload;
             if (r.sequence <= durable)

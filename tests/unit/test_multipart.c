@@ -85,7 +85,8 @@ START_TEST(what_is_malformed_is_refused)
         "multipart/form-data",
         "multipart/form-data; boundary=",
         "multipart/form-data; boundary=\"XYZ",
-        "multipart/form-data; boundary=01234567890123456789012345678901234567890123456789012345678901234567890",
+        "multipart/form-data; "
+        "boundary=01234567890123456789012345678901234567890123456789012345678901234567890",
     };
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         ck_assert_int_eq(multipart_begin(&m, span_from(types[i]), SPAN("--XYZ--"), &error),

@@ -23,7 +23,8 @@ static int parse(struct options *o, int argc, const char **argv)
 START_TEST(flags_in_every_form)
 {
     struct options o;
-    const char *argv[] = {"test", "a", "--workers=3", "--json", "b", "--sqs-listen", "[::1]:1", "--", "--c"};
+    const char *argv[] = {"test",         "a",       "--workers=3", "--json", "b",
+                          "--sqs-listen", "[::1]:1", "--",          "--c"};
     ck_assert_int_eq(parse(&o, 9, argv), -1);
     ck_assert_str_eq(options_get(&o, "sqs-listen"), "[::1]:1");
     long n = 0;
@@ -45,8 +46,9 @@ START_TEST(default_then_file_then_environment_then_flag)
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     struct error error;
-    const char text[] = "# c\n[serve]\nunheard-of = 1\nworkers=9\n[smelt]\n sqs-listen =  1.2.3.4:5 \r\n"
-                        "[test] ; ours\nworkers=2\n[other]\nsqs-listen=no\n";
+    const char text[] =
+        "# c\n[serve]\nunheard-of = 1\nworkers=9\n[smelt]\n sqs-listen =  1.2.3.4:5 \r\n"
+        "[test] ; ours\nworkers=2\n[other]\nsqs-listen=no\n";
     ck_assert_int_eq(fd_write_all(fd, text, sizeof text - 1, path, &error), OK);
     close(fd);
     const char *argv[] = {"test", "--config", path, "--workers", "4"};

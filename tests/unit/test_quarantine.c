@@ -46,7 +46,8 @@ static enum err hangs(void *ctx, struct buf *out, struct error *error)
     return OK;
 }
 
-__attribute__((unused)) static enum err opens_a_file(void *ctx, struct buf *out, struct error *error)
+__attribute__((unused)) static enum err opens_a_file(void *ctx, struct buf *out,
+                                                     struct error *error)
 {
     (void)ctx, (void)error;
     int fd = open("/etc/hostname", O_RDONLY | O_CLOEXEC);

@@ -11,9 +11,11 @@ static void expect(const char *policy, const char *name, int receives)
 
 START_TEST(a_policy_names_queue_and_receives)
 {
-    expect("{\"deadLetterTargetArn\":\"arn:aws:sqs:eu-west-1:1:dead\",\"maxReceiveCount\":3}", "dead", 3);
-    expect("{\"deadLetterTargetArn\":\"arn:aws:sqs:eu-west-1:1:dead\",\"maxReceiveCount\":\"1000\"}",
-           "dead", 1000);
+    expect("{\"deadLetterTargetArn\":\"arn:aws:sqs:eu-west-1:1:dead\",\"maxReceiveCount\":3}",
+           "dead", 3);
+    expect(
+        "{\"deadLetterTargetArn\":\"arn:aws:sqs:eu-west-1:1:dead\",\"maxReceiveCount\":\"1000\"}",
+        "dead", 1000);
 }
 END_TEST
 

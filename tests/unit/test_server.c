@@ -966,8 +966,8 @@ SUITE_MAIN("server", keep_alive_and_pipelining, requests_of_doubtful_length_or_f
            bodies_both_ways, bodies_come_in_pieces_of_half_the_connections_memory,
            early_replies_reach_a_client_that_is_still_sending, chunked_body_over_the_limit,
            hang_up_while_suspended, thousand_suspended_requests, replies_that_come_soon,
-           held_replies_wait_for_their_release,
-           server_ends_with_requests_open, stalled_sender_is_ended_after_the_timeout,
-           half_requests_end_with_their_client, slow_senders_are_cut_off, role_says_what_is_refused,
+           held_replies_wait_for_their_release, server_ends_with_requests_open,
+           stalled_sender_is_ended_after_the_timeout, half_requests_end_with_their_client,
+           slow_senders_are_cut_off, role_says_what_is_refused,
            replies_that_nobody_reads_are_cut_off, connections_over_the_limit_wait,
            out_of_descriptors_waits_without_spinning, drain, listen_errors_say_what_to_do)

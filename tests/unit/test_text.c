@@ -6,15 +6,21 @@
 
 #include <string.h>
 
-static bool valid(const char *s) { return utf8_valid(span_from(s)); }
-static bool xml_valid(const char *s) { return utf8_xml_valid(span_from(s)); }
+static bool valid(const char *s)
+{
+    return utf8_valid(span_from(s));
+}
+static bool xml_valid(const char *s)
+{
+    return utf8_xml_valid(span_from(s));
+}
 
 START_TEST(utf8_accepts_only_well_formed)
 {
     ck_assert(valid("plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x90\xb6"));
-    ck_assert(!valid("\xc0\x80") && !valid("\xe0\x80\x80"));     // overlong
-    ck_assert(!valid("\xed\xa0\x80"));                           // surrogate
-    ck_assert(!valid("\xf4\x90\x80\x80") && !valid("\xff"));     // above U+10FFFF
+    ck_assert(!valid("\xc0\x80") && !valid("\xe0\x80\x80"));            // overlong
+    ck_assert(!valid("\xed\xa0\x80"));                                  // surrogate
+    ck_assert(!valid("\xf4\x90\x80\x80") && !valid("\xff"));            // above U+10FFFF
     ck_assert(!valid("\xe2\x82") && !valid("\x80") && !valid("\xc3x")); // torn
 }
 END_TEST
@@ -100,12 +106,15 @@ START_TEST(the_log_quotes_what_could_harm_it)
     ck_assert_str_eq(log_quote("caf\xc3\xa9 \"x\"\n", out, sizeof out),
                      "\"caf\xc3\xa9 \\\"x\\\"\\x0a\"");
     ck_assert_str_eq(log_quote("a\xff\xc3\xa9", out, sizeof out), "\"a\\xff\\xc3\\xa9\"");
-    ck_assert_str_eq(log_quote("\xc2\x9b" "2J\xc2\xa0", out, sizeof out), // C1: CSI
-                     "\"\\xc2\\x9b" "2J\xc2\xa0\"");
+    ck_assert_str_eq(log_quote("\xc2\x9b"
+                               "2J\xc2\xa0",
+                               out, sizeof out), // C1: CSI
+                     "\"\\xc2\\x9b"
+                     "2J\xc2\xa0\"");
 }
 END_TEST
 
-SUITE_MAIN("text", the_log_quotes_what_could_harm_it, utf8_accepts_only_well_formed, xml_characters_are_those_of_sqs,
-           urls_encode_and_decode, xml_and_json_are_escaped,
+SUITE_MAIN("text", the_log_quotes_what_could_harm_it, utf8_accepts_only_well_formed,
+           xml_characters_are_those_of_sqs, urls_encode_and_decode, xml_and_json_are_escaped,
            a_plain_run_ends_where_json_needs_an_escape, text_is_mended_in_its_place,
            nearest_name_finds_slips_and_nothing_else)
