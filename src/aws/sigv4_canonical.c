@@ -236,8 +236,8 @@ void signature_of(struct span canonical, const char *amz_date, const struct sign
     hex_encode(hash, sizeof hash, hash_hex);
     char *end = text; // has room: all parts are bounded
     const char *const parts[] = {
-        SIGV4_ALGORITHM "\n", amz_date, "\n",        id->date,          "/",
-        id->region,           "/",      id->service, "/aws4_request\n", hash_hex};
+        SIGV4_ALGORITHM, "\n", amz_date, "\n", id->date, "/", id->region, "/", id->service,
+        "/aws4_request", "\n", hash_hex};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         end = stpcpy(end, parts[i]);
     digest_hmac_sha256(bytes32(signing_key), (struct span){text, (size_t)(end - text)}, hash);

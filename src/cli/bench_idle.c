@@ -122,7 +122,7 @@ static enum err count_requests(struct idle *i, double *out, struct error *error)
 
 static enum err measure(struct idle *i, int seconds, struct bench_idle *out, struct error *error)
 {
-    double before, after;
+    double before = 0, after = 0;
     TRY(wait_s(i, SETTLE_S, error));
     TRY(count_requests(i, &before, error));
     int64_t begun_us = clock_monotonic_us();

@@ -4,6 +4,7 @@
 // Where a zero is not 0 it is folded into the bias, which is exact; only a window that looks at
 // padding needs oneDNN's own zero point. A ReLU costs nothing: with zero 0 the byte's lower end is
 // it.
+#include "base/check.h"
 #include "engine/kernels_program.h"
 
 #include <math.h>
@@ -177,6 +178,7 @@ static enum err int8_attributes(const struct node *n, const struct integers *x,
                                 dnnl_primitive_attr_t attr, struct error *error)
 {
     dnnl_post_ops_t ops;
+    CHECK(!x->general || x->out != NULL);
     float unit = x->out != NULL && !x->general ? x->out->scale : 1;
     dnnl_status_t status = dnnl_post_ops_create(&ops);
     DNNL_TRY(status);

@@ -123,8 +123,10 @@ bool tells_take(struct gateway *g, struct span message)
 
 void tells_drop(struct gateway *g)
 {
-    while (g->tells != NULL)
-        tell_free(g->tells);
+    for (struct gateway_tell *t = g->tells, *next; t != NULL; t = next) {
+        next = t->next;
+        tell_free(t);
+    }
 }
 
 // --- we ask ---

@@ -59,7 +59,7 @@ static struct dedup_piece *piece_add(struct dedup_memory *m)
 {
     if (m->piece_count == m->piece_cap) {
         m->piece_cap = m->piece_cap == 0 ? 16 : m->piece_cap * 2;
-        m->pieces = realloc(m->pieces, m->piece_cap * sizeof m->pieces[0]);
+        m->pieces = realloc(m->pieces, m->piece_cap * sizeof(struct dedup_piece *));
         CHECK(m->pieces != NULL);
     }
     if (m->piece_count == 0)
@@ -75,7 +75,7 @@ static void piece_drop_first(struct dedup_memory *m)
 {
     free(m->pieces[0]);
     m->piece_count--;
-    memmove(m->pieces, m->pieces + 1, m->piece_count * sizeof m->pieces[0]);
+    memmove(m->pieces, m->pieces + 1, m->piece_count * sizeof(struct dedup_piece *));
     m->first_number = (m->first_number + 1) % PIECE_NUMBERS;
 }
 

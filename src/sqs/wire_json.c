@@ -69,7 +69,7 @@ static enum sqs_code take_map(struct decoder *d, const char *field, struct named
 
 static enum sqs_code take_binary(struct decoder *d, struct span *out)
 {
-    struct span text;
+    struct span text = {0};
     AUTO_BUF struct buf bytes = {0};
     if (take_text(d, "BinaryValue", &text) != SQS_OK)
         return d->f->code;
