@@ -276,8 +276,11 @@ static enum err measure_kills(const struct pipeline *p, struct error *error)
     if (p->kills == 0)
         return OK;
     package_search_path(options_get(&p->options, "models"), &search_path);
-    TRY(bench_successor_run(options_get(&p->options, "model"), search_path.data, (int)p->workers,
-                            &p->files, (int)p->kills, &s, error));
+    log_init("bench", LOG_ERROR); // that children die is meant
+    enum err err = bench_successor_run(options_get(&p->options, "model"), search_path.data,
+                                       (int)p->workers, &p->files, (int)p->kills, &s, error);
+    log_init("bench", LOG_WARN);
+    TRY(err);
     report(p, "successor_begins_p50", s.p50_ms, "ms");
     report(p, "successor_begins_max", s.max_ms, "ms");
     return OK;
