@@ -117,6 +117,8 @@ static enum err pass_file(const char *path, bool forget, double *bytes, struct e
 {
     static char piece[READ_BYTES];
     AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return OK; // a segment that the running server no longer needs
     if (fd < 0)
         return fail(error, err_from_errno(errno), errno, "open '%s'", path);
     if (forget) {

@@ -287,6 +287,8 @@ static enum err measure_idle(struct bench_sqs *b, struct error *error)
     return err;
 }
 
+enum { POLLS_SETTLE_MS = 1000 };
+
 static enum err start_polls(struct bench_sqs *b, struct load *sockets, struct span receive,
                             struct span livez, struct error *error)
 {
@@ -310,9 +312,10 @@ static enum err measure_polls(struct bench_sqs *b, struct error *error)
     double memory = bench_sqs_memory(b);
     TRY(load_open(b->server.port, (int)b->polls + 1, &sockets, error));
     enum err err = start_polls(b, sockets, buf_view(&receive), buf_view(&livez), error);
+    struct pollfd end_of_server = {.fd = b->server.lifeline};
+    poll(&end_of_server, 1, POLLS_SETTLE_MS); // the last are still read when the first answer comes
     double cpu_s = process_cpu_s(b->server.pid);
     int64_t start_us = clock_monotonic_us();
-    struct pollfd end_of_server = {.fd = b->server.lifeline};
     if (err == OK && poll(&end_of_server, 1, (int)(b->seconds * 1000)) != 0)
         err = fail(error, ERR_UNAVAILABLE, 0, "the measured server ended");
     cpu_s = process_cpu_s(b->server.pid) - cpu_s;
